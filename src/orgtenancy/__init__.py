@@ -1,0 +1,34 @@
+"""orgtenancy: one PostgreSQL schema per organization, enforced by the database."""
+
+from orgtenancy.context import current_actor, current_organization, current_session
+from orgtenancy.errors import OrgTenancyError
+from orgtenancy.modules import OrganizationModule
+from orgtenancy.organizations import Actor, Organization, OrganizationStatus
+from orgtenancy.pagination import Page, PageRequest
+from orgtenancy.repository import (
+    AsyncOrganizationAwareRepository,
+    OrganizationAwareRepository,
+    awaitable,
+)
+from orgtenancy.schemas import SchemaManager
+from orgtenancy.settings import Settings
+from orgtenancy.tenancy import Tenancy
+
+__all__ = [
+    "Actor",
+    "AsyncOrganizationAwareRepository",
+    "OrgTenancyError",
+    "Organization",
+    "OrganizationAwareRepository",
+    "OrganizationModule",
+    "OrganizationStatus",
+    "Page",
+    "PageRequest",
+    "SchemaManager",
+    "Settings",
+    "Tenancy",
+    "awaitable",
+    "current_actor",
+    "current_organization",
+    "current_session",
+]

@@ -1,0 +1,204 @@
+"""The blocks that `Tenancy` hands out: each serves `with` and `async with`.
+
+A block is used once. What it sets in the context is reset by the frame that set it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Token
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from orgtenancy.context import current_organization, organization_var, session_var
+from orgtenancy.database.engines import Database
+from orgtenancy.database.sessions import (
+    ControlAsyncSession,
+    ControlSession,
+    OrganizationAsyncSession,
+    OrganizationSession,
+)
+from orgtenancy.errors import OrganizationMismatch, OrganizationUnavailable
+from orgtenancy.organizations import Organization
+from orgtenancy.registry.directory import OrganizationDirectory, ensure_active
+
+
+class OrganizationBlock:
+    """Binds the context to an organization."""
+
+    __slots__ = ("_directory", "_given", "_token")
+
+    def __init__(self, directory: OrganizationDirectory, organization: str | Organization) -> None:
+        self._directory = directory
+        self._given = organization
+
+    def __enter__(self) -> Organization:
+        given = self._given
+        return self._bind(self._directory.get(given) if isinstance(given, str) else given)
+
+    def __exit__(self, *exc_info: object) -> None:
+        organization_var.reset(self._token)
+
+    async def __aenter__(self) -> Organization:
+        given = self._given
+        return self._bind(
+            await self._directory.get_async(given) if isinstance(given, str) else given
+        )
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        organization_var.reset(self._token)
+
+    def _bind(self, organization: Organization) -> Organization:
+        self._token: Token[Organization | None] = organization_var.set(ensure_active(organization))
+        return organization
+
+
+class SessionBlock:
+    """One transaction of an organization: commits on success, rolls back on an error."""
+
+    __slots__ = (
+        "_database",
+        "_directory",
+        "_given",
+        "_organization_token",
+        "_session",
+        "_session_token",
+    )
+
+    _session: Any
+
+    def __init__(
+        self,
+        database: Database,
+        directory: OrganizationDirectory,
+        organization: str | Organization | None,
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._given = organization
+
+    def __enter__(self) -> OrganizationSession:
+        known = self._known_organization()
+        organization = self._directory.get(known) if isinstance(known, str) else known
+        session = self._database.session(ensure_active(organization))
+        self._bind(organization, session)
+        return session
+
+    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+        failure = exc
+        try:
+            if exc is None:
+                # Read-only work too: psycopg forgets its prepared statements at ROLLBACK.
+                self._session.commit()
+        except OrganizationUnavailable as error:
+            failure = error
+            raise
+        finally:
+            self._unbind()
+            self._session.close()
+            if refused := self._forget_if_refused(failure):
+                ensure_active(self._directory.get(refused))
+
+    async def __aenter__(self) -> OrganizationAsyncSession:
+        known = self._known_organization()
+        organization = await self._directory.get_async(known) if isinstance(known, str) else known
+        session = self._database.async_session(ensure_active(organization))
+        self._bind(organization, session)
+        return session
+
+    async def __aexit__(
+        self, exc_type: object, exc: BaseException | None, traceback: object
+    ) -> None:
+        failure = exc
+        try:
+            if exc is None:
+                await self._session.commit()
+        except OrganizationUnavailable as error:
+            failure = error
+            raise
+        finally:
+            self._unbind()
+            await _close(self._session)
+            if refused := self._forget_if_refused(failure):
+                ensure_active(await self._directory.get_async(refused))
+
+    def _known_organization(self) -> str | Organization:
+        if self._given is None:
+            return current_organization()
+        current = organization_var.get()
+        if current is None:
+            return self._given
+        given_id = self._given if isinstance(self._given, str) else self._given.id
+        if given_id != current.id:
+            raise OrganizationMismatch(
+                f"a session of organization {given_id!r} was asked for inside the context of "
+                f"{current.id!r}; switch with `tenancy.organization({given_id!r})` first",
+                organization_id=given_id,
+            )
+        return current
+
+    def _bind(self, organization: Organization, session: Session | AsyncSession) -> None:
+        self._session = session
+        self._organization_token: Token[Organization | None] = organization_var.set(organization)
+        self._session_token: Token[Session | AsyncSession | None] = session_var.set(session)
+
+    def _unbind(self) -> None:
+        session_var.reset(self._session_token)
+        organization_var.reset(self._organization_token)
+
+    def _forget_if_refused(self, failure: BaseException | None) -> str | None:
+        """Return the organization to look up again if PostgreSQL refused its role.
+
+        What this process remembers of it is out of date then, and the registry knows why.
+        """
+        if not isinstance(failure, OrganizationUnavailable) or failure.status is not None:
+            return None
+        organization_id: str = self._session.organization.id
+        self._directory.forget(organization_id)
+        return organization_id
+
+
+class ControlBlock:
+    """One transaction of the registry: commits on success, rolls back on an error."""
+
+    __slots__ = ("_database", "_session", "_token")
+
+    _session: Any
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> ControlSession:
+        session = self._session = self._database.control_session()
+        self._token: Token[Session | AsyncSession | None] = session_var.set(session)
+        return session
+
+    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+        try:
+            if exc is None:
+                self._session.commit()
+        finally:
+            session_var.reset(self._token)
+            self._session.close()
+
+    async def __aenter__(self) -> ControlAsyncSession:
+        session = self._session = self._database.control_async_session()
+        self._token = session_var.set(session)
+        return session
+
+    async def __aexit__(
+        self, exc_type: object, exc: BaseException | None, traceback: object
+    ) -> None:
+        try:
+            if exc is None:
+                await self._session.commit()
+        finally:
+            session_var.reset(self._token)
+            await _close(self._session)
+
+
+async def _close(session: AsyncSession) -> None:
+    # A task cancelled while it closes must still give its connection back.
+    await asyncio.shield(asyncio.create_task(session.close()))

@@ -1,0 +1,262 @@
+"""Posts: what people publish, and who sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack, get_args
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+
+from orgtenancy.community import inputs
+from orgtenancy.community.models import Group, GroupMember, Post, UserProfile, Visibility
+from orgtenancy.community.models.posts import MAX_POST_LENGTH
+from orgtenancy.community.rows import FRESH, WRITES, load_authors
+from orgtenancy.errors import Conflict, Forbidden, Invalid, NotFound
+from orgtenancy.pagination import Page, PageRequest
+from orgtenancy.repository import (
+    AsyncOrganizationAwareRepository,
+    OrganizationAwareRepository,
+    awaitable,
+)
+
+FIRST_PAGE = PageRequest()
+
+
+class PostChanges(TypedDict, total=False):
+    """What of a post shall change; what is absent stays."""
+
+    content: str
+    media: Sequence[Mapping[str, Any]]
+    tags: Iterable[str]
+
+
+def visible_to(viewer: str) -> ColumnElement[bool]:
+    """Return the condition under which a person sees a post.
+
+    Public to the organization, their own, or of a group where they are an active member;
+    never deleted, and never by an author who was deactivated.
+    """
+    groups = select(GroupMember.group_id).where(
+        GroupMember.user_id == viewer, GroupMember.status == "active"
+    )
+    inactive_author = select(UserProfile.user_id).where(
+        UserProfile.user_id == Post.user_id, UserProfile.status != "active"
+    )
+    return and_(
+        Post.deleted_at.is_(None),
+        or_(Post.visibility == "public", Post.user_id == viewer, Post.group_id.in_(groups)),
+        ~inactive_author.exists(),
+    )
+
+
+def moderated_by(user_id: str) -> ColumnElement[bool]:
+    """Return the condition under which a person moderates the group of a post."""
+    return Post.group_id.in_(
+        select(GroupMember.group_id).where(
+            GroupMember.user_id == user_id,
+            GroupMember.status == "active",
+            GroupMember.role.in_(("owner", "admin", "moderator")),
+        )
+    )
+
+
+def visible_posts(viewer: str) -> Select[Post]:
+    """Select the posts that a person sees, with their authors."""
+    return select(Post).where(visible_to(viewer)).execution_options(**FRESH)
+
+
+class PostRepository(OrganizationAwareRepository[Post]):
+    """The posts of the current organization."""
+
+    def find_feed(self, user_id: str, page: PageRequest = FIRST_PAGE) -> Page[Post]:
+        """Return a page of what a person sees, newest first, authors loaded.
+
+        Raises:
+            InvalidCursor: If the cursor is not one of the feed.
+        """
+        return self.select_page(
+            visible_posts(user_id), (Post.id,), page, order="feed", descending=True
+        )
+
+    def find_by_author(
+        self, author_id: str, viewer: str, page: PageRequest = FIRST_PAGE
+    ) -> Page[Post]:
+        """Return a page of what a person sees of an author, newest first.
+
+        Raises:
+            InvalidCursor: If the cursor is not one of this list.
+        """
+        statement = visible_posts(viewer).where(Post.user_id == author_id)
+        return self.select_page(statement, (Post.id,), page, order="author", descending=True)
+
+    def get_visible(self, post_id: UUID, viewer: str) -> Post:
+        """Return a post that a person sees.
+
+        Raises:
+            NotFound: If there is none, or they may not know of it.
+        """
+        post = self.session.scalar(visible_posts(viewer).where(Post.id == post_id))
+        if post is None:
+            raise NotFound("no such post")
+        return post
+
+    def create(
+        self,
+        *,
+        user_id: str,
+        content: str,
+        visibility: Visibility | None = None,
+        media: Sequence[Mapping[str, Any]] = (),
+        tags: Iterable[str] = (),
+        group_id: UUID | None = None,
+    ) -> Post:
+        """Publish a post and return it.
+
+        Args:
+            user_id: The author.
+            content: 1 to 10,000 characters.
+            visibility: By default `group` in a group, else `public`.
+            media: JSON objects with a `url` each.
+            tags: With or without `#`.
+            group_id: The group it is for, whose active member the author must be.
+
+        Raises:
+            NotFound: If the author may not know of the group.
+            Forbidden: If the author is no active member of it.
+            Conflict: If the group is archived.
+            Invalid: If a value breaks a rule.
+        """
+        expected: Visibility = "public" if group_id is None else "group"
+        visibility = inputs.word("visibility", visibility or expected, get_args(Visibility))
+        if (visibility == "group") != (group_id is not None):
+            raise Invalid("visibility 'group' goes with a group_id, and a group_id with it")
+        post = Post(
+            user_id=inputs.user_id(user_id),
+            group_id=group_id,
+            content=inputs.text("content", content, MAX_POST_LENGTH),
+            visibility=visibility,
+            media=inputs.media(media),
+            tags=inputs.tags(tags),
+        )
+        if group_id is not None:
+            self._check_group(group_id, user_id)
+        self.add(post)
+        load_authors(self.session, [post])
+        return post
+
+    def update(
+        self,
+        post_id: UUID,
+        actor_id: str,
+        *,
+        expected_version: int,
+        **changes: Unpack[PostChanges],
+    ) -> Post:
+        """Change one's own post and return it.
+
+        Args:
+            post_id: Which post.
+            actor_id: Who changes it: its author.
+            expected_version: The `version` that the change was made from.
+            **changes: `content`, `media`, `tags`.
+
+        Raises:
+            NotFound: If the actor does not see the post.
+            Forbidden: If it is somebody else's.
+            Conflict: If it has another version by now.
+            Invalid: If a value breaks a rule.
+        """
+        statement = (
+            update(Post)
+            .where(
+                Post.id == post_id,
+                Post.user_id == actor_id,
+                Post.version == expected_version,
+                visible_to(actor_id),
+            )
+            .values(
+                {
+                    **_checked(changes),
+                    Post.version: Post.version + 1,
+                    Post.updated_at: func.now(),
+                }
+            )
+            .returning(Post)
+        )
+        post = self.session.scalar(statement, execution_options=WRITES)
+        if post is None:
+            found = self.get_visible(post_id, actor_id)
+            if found.user_id != actor_id:
+                raise Forbidden("only its author can change a post")
+            raise Conflict(
+                f"the post has version {found.version}, the change was made from version "
+                f"{expected_version}"
+            )
+        load_authors(self.session, [post])
+        return post
+
+    def soft_delete(self, post_id: UUID, actor_id: str, *, moderating: bool = False) -> None:
+        """Take a post out of every list; its row stays.
+
+        Args:
+            post_id: Which post.
+            actor_id: Who deletes it: its author, or a moderator of its group.
+            moderating: Whether the actor moderates the whole organization.
+
+        Raises:
+            NotFound: If the actor does not see the post, for instance as it is deleted.
+            Forbidden: If it is not the actor's to delete.
+        """
+        statement = (
+            update(Post)
+            .where(Post.id == post_id, visible_to(actor_id))
+            .values(deleted_at=func.now(), deleted_by=actor_id)
+            .returning(Post.id)
+        )
+        if not moderating:
+            statement = statement.where(or_(Post.user_id == actor_id, moderated_by(actor_id)))
+        if self.session.scalar(statement, execution_options=WRITES) is None:
+            self.get_visible(post_id, actor_id)
+            raise Forbidden("only its author or a moderator can delete a post")
+
+    def _check_group(self, group_id: UUID, user_id: str) -> None:
+        row = self.session.execute(
+            select(Group.privacy, Group.archived_at, GroupMember.status)
+            .outerjoin(
+                GroupMember,
+                and_(GroupMember.group_id == Group.id, GroupMember.user_id == user_id),
+            )
+            .where(Group.id == group_id)
+        ).one_or_none()
+        if row is None or (row.privacy == "secret" and row.status not in ("active", "invited")):
+            raise NotFound("no such group")
+        if row.status != "active":
+            raise Forbidden("only active members can post in a group")
+        if row.archived_at is not None:
+            raise Conflict("the group is archived")
+
+
+class AsyncPostRepository(AsyncOrganizationAwareRepository[Post], sync=PostRepository):
+    """The async twin of `PostRepository`."""
+
+    find_feed = awaitable(PostRepository.find_feed)
+    find_by_author = awaitable(PostRepository.find_by_author)
+    get_visible = awaitable(PostRepository.get_visible)
+    create = awaitable(PostRepository.create)
+    update = awaitable(PostRepository.update)
+    soft_delete = awaitable(PostRepository.soft_delete)
+
+
+def _checked(changes: PostChanges) -> dict[Any, Any]:
+    unknown = changes.keys() - PostChanges.__annotations__.keys()
+    if unknown:
+        raise Invalid(f"a post has no such {', '.join(sorted(unknown))}")
+    values: dict[Any, Any] = {}
+    if "content" in changes:
+        values[Post.content] = inputs.text("content", changes["content"], MAX_POST_LENGTH)
+    if "media" in changes:
+        values[Post.media] = inputs.media(changes["media"])
+    if "tags" in changes:
+        values[Post.tags] = inputs.tags(changes["tags"])
+    return values

@@ -1,0 +1,103 @@
+"""The current organization, session and actor.
+
+The variables belong to a contextvars-extras registry, so that a framework or a test can
+list, save and restore them together. The functions here use the variables themselves:
+reading one through the registry costs six times as much (370 against 65 ns).
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from contextvars_extras import ContextVarsRegistry
+from contextvars_extras.context_var_descriptor import ContextVarDescriptor
+
+from orgtenancy.errors import OrganizationContextMissing
+from orgtenancy.organizations import Actor, Organization
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+T = TypeVar("T")
+
+organization_var: ContextVar[Organization | None] = ContextVar(
+    "orgtenancy.organization", default=None
+)
+session_var: ContextVar[Session | AsyncSession | None] = ContextVar(
+    "orgtenancy.session", default=None
+)
+actor_var: ContextVar[Actor | None] = ContextVar("orgtenancy.actor", default=None)
+
+
+class OrganizationContext(ContextVarsRegistry):
+    """What the current task or thread works for, as one mapping."""
+
+    # Assigning to an unknown name would otherwise create a variable silently.
+    _registry_allocate_on_setattr: ClassVar[bool] = False
+
+    organization: ClassVar = ContextVarDescriptor.from_existing_var(organization_var)
+    session: ClassVar = ContextVarDescriptor.from_existing_var(session_var)
+    actor: ClassVar = ContextVarDescriptor.from_existing_var(actor_var)
+
+
+class bind(Generic[T]):  # noqa: N801 - reads as a statement: `with bind(var, value):`
+    """Sets one context variable for a block.
+
+    A small class costs a third of a `@contextmanager`; the reset token stays in the
+    object of one block and is never shared.
+    """
+
+    __slots__ = ("_token", "_value", "_variable")
+
+    def __init__(self, variable: ContextVar[T], value: T) -> None:
+        self._variable = variable
+        self._value = value
+
+    def __enter__(self) -> T:
+        self._token: Token[T] = self._variable.set(self._value)
+        return self._value
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._variable.reset(self._token)
+
+
+def current_organization() -> Organization:
+    """Return the organization that the current work is for.
+
+    Raises:
+        OrganizationContextMissing: If none is bound.
+    """
+    organization = organization_var.get()
+    if organization is None:
+        raise OrganizationContextMissing(
+            "no organization is bound: open `tenancy.organization(...)` or "
+            "`tenancy.session(...)` first"
+        )
+    return organization
+
+
+def current_session() -> Session | AsyncSession:
+    """Return the session of the innermost `tenancy.session(...)` block.
+
+    Raises:
+        OrganizationContextMissing: If there is none.
+    """
+    session = session_var.get()
+    if session is None:
+        raise OrganizationContextMissing(
+            "no session is open: open `tenancy.session(...)` first, or give the repository one"
+        )
+    return session
+
+
+def current_actor() -> Actor | None:
+    """Return who acts, or None where nobody was identified."""
+    return actor_var.get()

@@ -1,0 +1,236 @@
+"""psycopg connections whose every transaction enters a scope.
+
+psycopg sends `BEGIN` as a message of its own before the first statement, for every way a
+transaction starts: `execute`, `executemany`, COPY, named cursors, `transaction()`,
+two-phase. The classes here extend exactly that message with the scope's `SET LOCAL`s, so
+that entering an organization costs no round trip and leaves nothing to reset.
+
+The hooks are private in psycopg: all use of them is in this module, and
+`tests/database/test_driver.py` fails on a psycopg that moved one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg import errors, generators, sql
+from psycopg._connection_base import BaseConnection
+from psycopg._cursor_base import BaseCursor
+from psycopg._preparing import PrepareManager
+from psycopg._queries import PostgresQuery
+from psycopg.abc import PQGen, Query
+from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq.abc import PGresult
+
+from orgtenancy.context import organization_var
+from orgtenancy.database.scope import Scope
+from orgtenancy.database.session_state import leaves_session_state
+from orgtenancy.errors import (
+    OrganizationContextMissing,
+    OrganizationMismatch,
+    OrganizationUnavailable,
+    TransactionRequired,
+)
+
+# What PostgreSQL answers to SET ROLE when a role is gone or no longer granted.
+_ROLE_REFUSED = (errors.InsufficientPrivilege, errors.InvalidParameterValue)
+
+
+class ScopedBegin(bytes):
+    """`BEGIN` and the statements that enter a scope, as one simple query."""
+
+    parts: tuple[bytes, ...]
+    scope: Scope
+
+
+@lru_cache(maxsize=65_536)
+def _scoped_begin(begin: bytes, scope: Scope) -> ScopedBegin:
+    parts = (begin, *scope.prelude)
+    command = ScopedBegin(b"; ".join(parts))
+    command.parts, command.scope = parts, scope
+    return command
+
+
+class ScopedPrepareManager(PrepareManager):
+    """Server-side statements that belong to one scope each.
+
+    A statement shared by organizations would be re-analysed at every switch, and break
+    where their schemas differ for a moment, as in a migration.
+    """
+
+    scope: Scope | None = None
+
+    def key(self, query: PostgresQuery) -> Any:  # type: ignore[override]
+        """Return what tells one prepared statement from another."""
+        return (query.query, query.types, self.scope)
+
+
+class ScopedConnection(BaseConnection[Any]):
+    """What the sync and the async connection share.
+
+    Attributes:
+        scope: What the next transaction is for, while the connection is handed out.
+        parked: True while the connection is in the pool's hands, which may then run the
+            dialect's catalog queries and pings outside any scope.
+        served: The roles it took since it was opened.
+        has_session_state: Whether a statement may have left something for the session.
+    """
+
+    scope: Scope | None = None
+    parked: bool = True
+    has_session_state: bool = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepared: ScopedPrepareManager = ScopedPrepareManager()
+        self.served: set[str] = set()
+
+    def _start_query(self) -> PQGen[None]:
+        if (
+            self._autocommit
+            and not self.parked
+            and self.pgconn.transaction_status == TransactionStatus.IDLE
+        ):
+            raise TransactionRequired(
+                "refused to run a statement in autocommit: outside a transaction "
+                "PostgreSQL ignores the organization's role and search_path",
+                organization_id=self.scope.organization_id if self.scope else None,
+            )
+        return super()._start_query()
+
+    def _get_tx_start_command(self) -> bytes:
+        begin = super()._get_tx_start_command()
+        scope = self._prepared.scope = self._check_scope()
+        if scope is None:
+            return begin
+        self.served.add(scope.role)
+        return _scoped_begin(begin, scope)
+
+    def _check_scope(self) -> Scope | None:
+        """Return what the next transaction is for; None for the pool's own queries."""
+        scope = self.scope
+        if scope is None:
+            if self.parked:
+                return None
+            raise OrganizationContextMissing(
+                "refused to start a transaction: no organization is bound"
+            )
+        current = organization_var.get()
+        if (
+            current is not None
+            and scope.organization_id is not None
+            and current.id != scope.organization_id
+        ):
+            raise OrganizationMismatch(
+                f"a connection of organization {scope.organization_id!r} was used inside "
+                f"the context of {current.id!r}",
+                organization_id=scope.organization_id,
+            )
+        return scope
+
+    def _exec_command(
+        self, command: Any, result_format: Format = Format.TEXT
+    ) -> PQGen[PGresult | None]:
+        if type(command) is ScopedBegin:
+            return self._enter_scope(command)
+        return super()._exec_command(command, result_format)
+
+    def _enter_scope(self, command: ScopedBegin) -> PQGen[PGresult | None]:
+        if self._pipeline:
+            # One statement per message; they are queued, so there is still no round trip.
+            for part in command.parts:
+                yield from super()._exec_command(part)
+            return None
+        self._check_connection_ok()
+        self.pgconn.send_query(command)
+        results = yield from generators.execute(self.pgconn)
+        for result in results:
+            if result.status != ExecStatus.COMMAND_OK:
+                raise self._scope_error(result, command.scope)
+        entered: PGresult = results[0]
+        return entered
+
+    def _scope_error(self, result: PGresult, scope: Scope) -> Exception:
+        error = errors.error_from_result(result, encoding=self.pgconn._encoding)
+        if scope.organization_id is None or not isinstance(error, _ROLE_REFUSED):
+            return error
+        refused = OrganizationUnavailable(
+            f"PostgreSQL refused organization {scope.organization_id!r}: {error}",
+            organization_id=scope.organization_id,
+            schema=scope.path[0],
+        )
+        refused.__cause__ = error
+        return refused
+
+    def _tpc_begin_gen(self, xid: Any) -> PQGen[None]:
+        self._check_scope()  # before psycopg notes that a two-phase transaction began
+        yield from super()._tpc_begin_gen(xid)
+
+    def _tpc_prepare_gen(self) -> PQGen[None]:
+        # PostgreSQL lets only the role that was current at PREPARE finish a prepared
+        # transaction, and it is finished outside any transaction, as the login. So
+        # deferred constraints are checked in the scope, and then the scope is left.
+        yield from self._exec_command(b"SET CONSTRAINTS ALL IMMEDIATE")
+        yield from self._exec_command(b"SET LOCAL ROLE NONE")
+        yield from super()._tpc_prepare_gen()
+
+
+class ScopedCursor(BaseCursor[Any, Any]):
+    """Notes on its connection when a statement may leave something for the session."""
+
+    __slots__ = ()
+
+    def _start_query(self, query: Query | None = None) -> PQGen[None]:
+        if query is not None:
+            text = query if isinstance(query, str | bytes) else _as_bytes(query, self._conn)
+            if leaves_session_state(text):
+                self._conn.has_session_state = True
+        return super()._start_query(query)
+
+
+def _as_bytes(query: Query, connection: BaseConnection[Any]) -> bytes:
+    return query.as_bytes(connection) if isinstance(query, sql.Composable) else repr(query).encode()
+
+
+class OrganizationCursor(ScopedCursor, psycopg.Cursor[Any]):
+    """A client cursor of an organization's connection."""
+
+    __slots__ = ()
+
+
+class OrganizationServerCursor(ScopedCursor, psycopg.ServerCursor[Any]):
+    """A server-side cursor of an organization's connection."""
+
+    __slots__ = ()
+
+
+class AsyncOrganizationCursor(ScopedCursor, psycopg.AsyncCursor[Any]):
+    """A client cursor of an organization's async connection."""
+
+    __slots__ = ()
+
+
+class AsyncOrganizationServerCursor(ScopedCursor, psycopg.AsyncServerCursor[Any]):
+    """A server-side cursor of an organization's async connection."""
+
+    __slots__ = ()
+
+
+class OrganizationConnection(ScopedConnection, psycopg.Connection[Any]):
+    """A connection whose transactions enter its scope."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cursor_factory = OrganizationCursor
+        self.server_cursor_factory = OrganizationServerCursor
+
+
+class AsyncOrganizationConnection(ScopedConnection, psycopg.AsyncConnection[Any]):
+    """An async connection whose transactions enter its scope."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cursor_factory = AsyncOrganizationCursor
+        self.server_cursor_factory = AsyncOrganizationServerCursor

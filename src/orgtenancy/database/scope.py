@@ -1,0 +1,52 @@
+"""What a transaction is for: the role and path it starts with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from psycopg import sql
+
+from orgtenancy.organizations import Organization
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """The role and `search_path` of one transaction.
+
+    Attributes:
+        role: The PostgreSQL role it takes, whose rights end at its own schema.
+        path: Schemas that unqualified names are looked up in, in order.
+        organization_id: The organization, or None for the registry.
+        prelude: The statements that enter the scope, in the order they are sent.
+    """
+
+    role: str
+    path: tuple[str, ...]
+    organization_id: str | None = None
+    prelude: tuple[bytes, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # pg_temp last: unless named, PostgreSQL searches it first, and a temporary
+        # table made on this connection would stand in for an organization's own.
+        path = sql.SQL(", ").join(map(sql.Identifier, (*self.path, "pg_temp")))
+        statements = (
+            sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.role)),
+            sql.SQL("SET LOCAL search_path TO {}").format(path),
+        )
+        object.__setattr__(self, "prelude", tuple(s.as_bytes(None) for s in statements))
+
+
+@lru_cache(maxsize=65_536)
+def _organization_scope(
+    organization_id: str, schema: str, role: str, extensions_schema: str | None
+) -> Scope:
+    path = (schema,) if extensions_schema is None else (schema, extensions_schema)
+    return Scope(role=role, path=path, organization_id=organization_id)
+
+
+def scope_of(organization: Organization, extensions_schema: str | None = None) -> Scope:
+    """Return the scope of an organization's transactions."""
+    return _organization_scope(
+        organization.id, organization.schema_name, organization.role_name, extensions_schema
+    )

@@ -1,0 +1,43 @@
+"""Which statements leave something on a connection after their transaction.
+
+What a transaction sets with `SET LOCAL` ends with it. Session settings, session advisory
+locks, `LISTEN`, `PREPARE` and `WITH HOLD` cursors do not, and the next organization on
+the connection would meet them. Neither the command tag nor a reported parameter tells
+the two apart, so the text of a statement is read once. It errs on the safe side: a
+match costs one reconnect. A stored function that calls `set_config(..., false)` is not
+seen; nothing of an organization's role or path depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+# A statement begins at the start, after `;`, or where a PL/pgSQL body or a string with
+# dynamic SQL opens. `UPDATE ... SET` never stands there.
+_START = r"(?:\A|;|'|\$\w*\$|\b(?:begin|then|else|loop)\b)\s*"
+
+_leaves_state = re.compile(
+    rf"""
+    {_START} set \s+ (?! local\b | transaction\b | constraints\b )
+  | {_START} (?: listen | load ) \b
+  | {_START} prepare \s+ (?! transaction\b )
+  | {_START} declare \b .* \b with \s+ hold \b
+  | \b set_config \s* \( (?! [^()]* , \s* true \s* \) )
+  | \b pg_(?:try_)?advisory_lock (?:_shared)? \s* \(
+  | \b create \s+ (?: (?:global|local) \s+ )? temp (?:orary)? \b
+  | \b pg_temp \s* \.
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+).search
+
+_comments = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL).sub
+
+
+@lru_cache(maxsize=8_192)
+def leaves_session_state(query: str | bytes) -> bool:
+    """Return whether a query may leave something on the connection it ran on."""
+    text = query.decode("utf-8", "replace") if isinstance(query, bytes) else query
+    if _leaves_state(text):
+        return True
+    return ("/*" in text or "--" in text) and _leaves_state(_comments(" ", text)) is not None

@@ -1,0 +1,218 @@
+"""Every error this library raises, on one page.
+
+```
+OrgTenancyError
+├── InvalidOrganizationId (ValueError)    the id breaks a naming rule
+├── ConfigurationError                    settings or rights that cannot work
+├── InvalidCursor (ValueError)            a page cursor this list did not make
+├── IsolationError                        stopped before a statement was sent
+│   ├── OrganizationContextMissing        no organization is bound
+│   ├── OrganizationMismatch              two organizations meet in one piece of work
+│   └── TransactionRequired               a statement outside a transaction
+├── RegistryError
+│   ├── OrganizationNotFound              the registry has no such organization
+│   └── OrganizationUnavailable           it exists, but is not open for work
+├── SchemaError
+│   ├── ProvisioningFailed
+│   └── DropRefused
+├── IdentityError
+│   ├── Unauthenticated                   no token, or one that proves nothing
+│   └── AccessDenied                      proven, but not allowed in
+├── DomainError                           rules of a module, as its API tells them
+│   ├── NotFound                          absent, or invisible to the actor
+│   ├── Forbidden                         visible, but not the actor's to change
+│   ├── Conflict                          contradicts what is stored
+│   └── Invalid                           breaks a rule of the input
+└── EmbeddedServerError                   the embedded PostgreSQL cannot start or stop
+```
+
+Each class has a stable `code`, and the instances carry the organization, schema
+and placement they are about, where there is one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OrgTenancyError(Exception):
+    """Base of all errors of this library.
+
+    Attributes:
+        code: A stable, machine-readable name of the error.
+        organization_id: The organization the error is about, if any.
+        schema: Its PostgreSQL schema, if known.
+        placement: The server that holds it, if known.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        organization_id: str | None = None,
+        schema: str | None = None,
+        placement: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.organization_id = organization_id
+        self.schema = schema
+        self.placement = placement
+
+
+class InvalidOrganizationId(OrgTenancyError, ValueError):
+    """An organization id breaks a naming rule; the message names the rule."""
+
+    code = "invalid_organization_id"
+
+
+class ConfigurationError(OrgTenancyError):
+    """Settings, rights or modules that cannot work together."""
+
+    code = "configuration"
+
+
+class InvalidCursor(OrgTenancyError, ValueError):
+    """A page cursor that was not made by this list."""
+
+    code = "invalid_cursor"
+
+
+class IsolationError(OrgTenancyError):
+    """Work was stopped before a statement reached the server."""
+
+    code = "isolation"
+
+
+class OrganizationContextMissing(IsolationError):
+    """No organization is bound, and there is no default to fall back to."""
+
+    code = "organization_context_missing"
+
+
+class OrganizationMismatch(IsolationError):
+    """Work of one organization met the session or context of another."""
+
+    code = "organization_mismatch"
+
+
+class TransactionRequired(IsolationError):
+    """A statement would have run outside a transaction.
+
+    The organization is set with `SET LOCAL`, which PostgreSQL ignores in autocommit.
+    """
+
+    code = "transaction_required"
+
+
+class RegistryError(OrgTenancyError):
+    """Base of what the registry says about an organization."""
+
+    code = "registry"
+
+
+class OrganizationNotFound(RegistryError):
+    """The registry has no such organization."""
+
+    code = "organization_not_found"
+
+
+class OrganizationUnavailable(RegistryError):
+    """The organization exists, but its status does not allow the work.
+
+    Attributes:
+        status: The status that stands in the way, or None when PostgreSQL refused
+            the organization's role although the registry calls it active.
+        retry_after: Seconds after which a retry makes sense, or None.
+    """
+
+    code = "organization_unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: str | None = None,
+        retry_after: int | None = None,
+        organization_id: str | None = None,
+        schema: str | None = None,
+        placement: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, organization_id=organization_id, schema=schema, placement=placement
+        )
+        self.status = status
+        self.retry_after = retry_after
+
+
+class SchemaError(OrgTenancyError):
+    """Base of what goes wrong while a schema is made, changed or dropped."""
+
+    code = "schema"
+
+
+class ProvisioningFailed(SchemaError):
+    """An organization's schema could not be made; nothing of it remains."""
+
+    code = "provisioning_failed"
+
+
+class DropRefused(SchemaError):
+    """An organization was not dropped, because a safeguard forbids it."""
+
+    code = "drop_refused"
+
+
+class IdentityError(OrgTenancyError):
+    """Base of what goes wrong between a request and its organization."""
+
+    code = "identity"
+
+
+class Unauthenticated(IdentityError):
+    """No credentials, or credentials that prove nothing."""
+
+    code = "unauthenticated"
+
+
+class AccessDenied(IdentityError):
+    """The actor is known, but is no member or lacks a scope."""
+
+    code = "access_denied"
+
+
+class DomainError(OrgTenancyError):
+    """Base of the rules of a module, as its API tells them."""
+
+    code = "domain"
+
+
+class NotFound(DomainError):
+    """The thing does not exist, or the actor may not know that it does."""
+
+    code = "not_found"
+
+
+class Forbidden(DomainError):
+    """The actor sees the thing, but may not do this to it."""
+
+    code = "forbidden"
+
+
+class Conflict(DomainError):
+    """The change contradicts what is stored."""
+
+    code = "conflict"
+
+
+class Invalid(DomainError):
+    """The input breaks a rule."""
+
+    code = "invalid"
+
+
+class EmbeddedServerError(OrgTenancyError):
+    """The embedded PostgreSQL cannot be found, started or stopped."""
+
+    code = "embedded_server"

@@ -1,0 +1,1 @@
+"""Which organizations exist, where they live, and in which state they are."""

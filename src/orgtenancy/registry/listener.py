@@ -1,0 +1,88 @@
+"""Hearing of changes to the registry as they are committed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import URL
+
+CHANNEL = "orgtenancy_organizations"
+
+_POLL = 0.5  # seconds between looks at the stop signal
+_MAX_DELAY = 30.0  # seconds between attempts to reconnect
+
+logger = logging.getLogger("orgtenancy.registry")
+
+
+class ChangeListener:
+    """A thread with one connection that runs `LISTEN`.
+
+    It is an accelerator: look-ups are bounded in age without it, so a server that cannot
+    be reached, or a pooler that does not serve `LISTEN`, costs freshness and nothing else.
+
+    Args:
+        url: The app's login; `LISTEN` needs no right.
+        on_change: Called with the id of an organization that changed.
+        on_gap: Called after connecting, when changes may have been missed.
+    """
+
+    def __init__(
+        self, url: URL, on_change: Callable[[str], None], on_gap: Callable[[], None]
+    ) -> None:
+        self._url = url
+        self._on_change = on_change
+        self._on_gap = on_gap
+        self._stop = Event()
+        self._lock = Lock()
+        self._thread: Thread | None = None
+        self._process: int | None = None
+
+    def start(self) -> None:
+        """Start listening, unless this process already does."""
+        if self._process == os.getpid():  # threads do not survive a fork
+            return
+        with self._lock:
+            if self._process == os.getpid():
+                return
+            self._stop = Event()
+            self._thread = Thread(target=self._run, name="orgtenancy-listener", daemon=True)
+            self._process = os.getpid()
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening, and wait until the connection is closed."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            owned, self._process = self._process == os.getpid(), None
+        self._stop.set()
+        if owned and thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        stop, delay = self._stop, _POLL
+        while not stop.is_set():
+            try:
+                with self._connect() as connection:
+                    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+                    self._on_gap()
+                    delay = _POLL
+                    while not stop.is_set():
+                        for notification in connection.notifies(timeout=_POLL):
+                            self._on_change(notification.payload)
+            except psycopg.Error as error:
+                logger.warning("not listening for changes to organizations: %s", error)
+                stop.wait(delay)
+                delay = min(delay * 2, _MAX_DELAY)
+
+    def _connect(self) -> psycopg.Connection:
+        options: dict[str, Any] = {
+            **self._url.query,
+            **self._url.translate_connect_args(username="user", database="dbname"),
+        }
+        return psycopg.Connection.connect(autocommit=True, **options)

@@ -1,0 +1,5 @@
+"""Making, finding and dropping the schemas of organizations."""
+
+from orgtenancy.schemas.manager import SchemaManager
+
+__all__ = ["SchemaManager"]

@@ -1,0 +1,152 @@
+"""Roles and rights: who may do what in an organization's schema.
+
+Every statement here is composed; a name is never formatted into SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from orgtenancy.errors import ConfigurationError
+from orgtenancy.naming import REGISTRY_SCHEMA
+from orgtenancy.schemas.revisions import VERSION_TABLE
+
+_name = sql.Identifier
+
+
+def execute(connection: Connection, statements: Iterable[sql.Composable]) -> None:
+    """Send composed statements to the server as one message."""
+    script = sql.SQL("; ").join(statements).as_bytes(None).decode()
+    connection.execution_options(no_parameters=True).exec_driver_sql(script)
+
+
+def server_version(connection: Connection) -> int:
+    """Return the server's major version."""
+    number = connection.scalar(text("SHOW server_version_num"))
+    return int(str(number)) // 10_000
+
+
+def membership(role: str, login: str, version: int) -> sql.Composable:
+    """Return the statement that lets a login take a role, and inherit nothing from it."""
+    grant = sql.SQL("GRANT {} TO {}").format(_name(role), _name(login))
+    # Before 16 inheritance is an attribute of the login, which is checked to be off.
+    return grant + sql.SQL(" WITH INHERIT FALSE, SET TRUE") if version >= 16 else grant
+
+
+def create_role(role: str, login: str, version: int) -> list[sql.Composable]:
+    """Return the statements that make an organization's role."""
+    return [
+        sql.SQL("CREATE ROLE {} NOLOGIN").format(_name(role)),
+        membership(role, login, version),
+    ]
+
+
+def create_schema(schema: str, role: str) -> list[sql.Composable]:
+    """Return the statements that make an empty schema which the role may use.
+
+    The default privileges come before the tables, so that every table of every later
+    migration is granted as it is made.
+    """
+    return [
+        sql.SQL("CREATE SCHEMA {}").format(_name(schema)),
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_name(schema), _name(role)),
+        sql.SQL(
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA {} "
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}"
+        ).format(_name(schema), _name(role)),
+        sql.SQL(
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT USAGE, SELECT ON SEQUENCES TO {}"
+        ).format(_name(schema), _name(role)),
+    ]
+
+
+def enter_schema(schema: str, extensions_schema: str | None) -> list[sql.Composable]:
+    """Return the statement that makes a schema the owner's `search_path`."""
+    names = [schema, *([extensions_schema] if extensions_schema else []), "pg_temp"]
+    return [sql.SQL("SET LOCAL search_path TO {}").format(sql.SQL(", ").join(map(_name, names)))]
+
+
+def protect_versions(schema: str, role: str) -> list[sql.Composable]:
+    """Return the statement that keeps the migration stamps from the app."""
+    return [
+        sql.SQL("REVOKE INSERT, UPDATE, DELETE ON {} FROM {}").format(
+            _name(schema, VERSION_TABLE), _name(role)
+        )
+    ]
+
+
+def withdraw_schema(schema: str, role: str) -> list[sql.Composable]:
+    """Return the statement that shuts the organization's role out of its schema."""
+    return [sql.SQL("REVOKE USAGE ON SCHEMA {} FROM {}").format(_name(schema), _name(role))]
+
+
+def check_login(connection: Connection, login: str) -> None:
+    """Make sure that the app's login is one that the isolation can rest on.
+
+    Raises:
+        ConfigurationError: If it does not exist, is the owner itself, or has powers that
+            reach past any schema.
+    """
+    row = connection.execute(
+        text(
+            "SELECT rolsuper, rolcreaterole, rolbypassrls, rolinherit, rolname = current_user "
+            "AS is_owner FROM pg_roles WHERE rolname = :login"
+        ),
+        {"login": login},
+    ).one_or_none()
+    if row is None:
+        statement = sql.SQL("CREATE ROLE {} LOGIN NOINHERIT PASSWORD '...'").format(_name(login))
+        raise ConfigurationError(
+            f"the app's login {login!r} does not exist; make it with: {statement.as_string(None)}"
+        )
+    powers = {
+        "is a superuser": row.rolsuper,
+        "may create roles": row.rolcreaterole,
+        "bypasses row security": row.rolbypassrls,
+        "is also the owner of the schemas": row.is_owner,
+    }
+    if found := [power for power, has_it in powers.items() if has_it]:
+        raise ConfigurationError(
+            f"the app's login {login!r} {' and '.join(found)}: PostgreSQL could not keep it "
+            "out of any organization"
+        )
+    if row.rolinherit:
+        execute(connection, [sql.SQL("ALTER ROLE {} NOINHERIT").format(_name(login))])
+
+
+def prepare_database(connection: Connection, database: str, login: str) -> None:
+    """Close what PostgreSQL leaves open to everybody, and let the app's login in."""
+    statements: list[sql.Composable] = [
+        # A temporary table outlives its transaction, and could stand in for an
+        # organization's own for whoever comes next on the connection.
+        sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(_name(database)),
+        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(_name(database), _name(login)),
+    ]
+    if connection.scalar(text("SELECT to_regnamespace('public') IS NOT NULL")):
+        statements.append(sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+    execute(connection, statements)
+
+
+def prepare_control_role(connection: Connection, role: str, login: str, version: int) -> None:
+    """Make the role that reads the registry, and let the app's login take it."""
+    known = connection.scalar(
+        text("SELECT true FROM pg_roles WHERE rolname = :role"), {"role": role}
+    )
+    statements: list[sql.Composable] = []
+    if not known:
+        statements.append(sql.SQL("CREATE ROLE {} NOLOGIN").format(_name(role)))
+    schema = _name(REGISTRY_SCHEMA)
+    execute(
+        connection,
+        [
+            *statements,
+            membership(role, login, version),
+            sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, _name(role)),
+            sql.SQL("GRANT SELECT ON {} TO {}").format(
+                _name(REGISTRY_SCHEMA, "organizations"), _name(role)
+            ),
+        ],
+    )

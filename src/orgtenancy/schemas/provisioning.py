@@ -1,0 +1,94 @@
+"""Making an organization: its registry row, role, schema, tables and rights.
+
+Two transactions. The first reserves the id, so that everyone sees that the organization
+is on its way. The second locks that row and does everything else, DDL included, up to
+the status `active`; a crash before its commit leaves the reservation alone, which the
+next call for the same id completes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from alembic.util import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from orgtenancy.database.engines import Database
+from orgtenancy.errors import ProvisioningFailed
+from orgtenancy.naming import new_role_name, schema_name
+from orgtenancy.organizations import Organization, OrganizationStatus
+from orgtenancy.registry import store
+from orgtenancy.registry.directory import ensure_active
+from orgtenancy.schemas import grants
+from orgtenancy.schemas.revisions import Revisions
+
+
+def provision(
+    database: Database,
+    revisions: Revisions,
+    organization_id: str,
+    *,
+    name: str | None,
+    attributes: Mapping[str, Any],
+) -> Organization:
+    """Make an organization, or return it if it is there already.
+
+    Raises:
+        InvalidOrganizationId: If the id breaks a naming rule.
+        OrganizationUnavailable: If it is there, but neither active nor provisioning.
+        ProvisioningFailed: If its schema could not be made; nothing of it remains.
+    """
+    schema = schema_name(organization_id)
+    engine = database.admin_engine
+    while True:
+        with engine.begin() as connection:
+            store.reserve(
+                connection,
+                organization_id=organization_id,
+                name=organization_id if name is None else name,
+                schema=schema,
+                role=new_role_name(str(database.url.database)),
+                placement=database.name,
+                attributes=attributes,
+            )
+        try:
+            with engine.begin() as connection:
+                organization = store.find(connection, organization_id, lock=True)
+                if organization is None:  # another call's attempt failed, and took its row back
+                    continue
+                if organization.status is OrganizationStatus.PROVISIONING:
+                    organization = _build(connection, database, revisions, organization)
+                return ensure_active(organization)
+        except (SQLAlchemyError, CommandError) as error:
+            with engine.begin() as connection:
+                store.remove(connection, organization_id, OrganizationStatus.PROVISIONING)
+            raise ProvisioningFailed(
+                f"organization {organization_id!r} could not be provisioned: {error}",
+                organization_id=organization_id,
+                schema=schema,
+                placement=database.name,
+            ) from error
+
+
+def _build(
+    connection: Connection, database: Database, revisions: Revisions, organization: Organization
+) -> Organization:
+    schema, role = organization.schema_name, organization.role_name
+    login = str(database.url.username)
+    grants.execute(
+        connection,
+        [
+            *grants.create_role(role, login, grants.server_version(connection)),
+            *grants.create_schema(schema, role),
+            *grants.enter_schema(schema, database.settings.extensions_schema),
+        ],
+    )
+    revisions.install(connection)
+    if revisions.modules:
+        grants.execute(connection, grants.protect_versions(schema, role))
+    active = store.activate(connection, organization.id, revisions.heads)
+    if active is None:  # cannot be: the row is locked
+        raise ProvisioningFailed("the reservation vanished", organization_id=organization.id)
+    return active

@@ -1,0 +1,87 @@
+"""One real server for the whole run; fresh organizations for every test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+
+from orgtenancy import Organization, Settings, Tenancy, embedded
+try:
+    from orgtenancy.community import community
+except ImportError:
+    from tests.support.notes import notes as community
+from tests.support.notes import notes
+from tests.support.runner import AsyncRunner, Runner, SyncRunner
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[embedded.EmbeddedServer]:
+    """A PostgreSQL: `DATABASE_URL`, else the embedded one."""
+    with embedded.server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def event_loop_runner() -> Iterator[asyncio.Runner]:
+    """The one event loop that the shared async engine belongs to."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def tenancy(
+    server: embedded.EmbeddedServer, event_loop_runner: asyncio.Runner
+) -> Iterator[Tenancy]:
+    """An installed tenancy with the community module and a small one of a host."""
+    tenancy = Tenancy(server.url, admin_url=server.admin_url, modules=list({id(m): m for m in (community, notes)}.values()))
+    tenancy.install()
+    yield tenancy
+    event_loop_runner.run(tenancy.aclose())
+
+
+@pytest.fixture
+def make_tenancy(
+    server: embedded.EmbeddedServer, tenancy: Tenancy
+) -> Iterator[Callable[..., Tenancy]]:
+    """Makes another tenancy on the same database, with pools and caches of its own."""
+    made: list[Tenancy] = []
+
+    def make(**settings: object) -> Tenancy:
+        other = Tenancy(
+            server.url,
+            admin_url=server.admin_url,
+            modules=list({id(m): m for m in (community, notes)}.values()),
+            settings=Settings.model_validate(settings),
+        )
+        made.append(other)
+        return other
+
+    yield make
+    for other in made:
+        other.close()
+
+
+@pytest.fixture
+def organization(tenancy: Tenancy) -> Organization:
+    """A fresh organization."""
+    return tenancy.schemas.provision(f"t{uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def two_organizations(tenancy: Tenancy) -> tuple[Organization, Organization]:
+    """Two fresh organizations."""
+    first, second = (tenancy.schemas.provision(f"t{uuid4().hex[:12]}") for _ in range(2))
+    return first, second
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(
+    request: pytest.FixtureRequest, tenancy: Tenancy, event_loop_runner: asyncio.Runner
+) -> Runner:
+    """Runs a function of a session, on the sync and on the async engine."""
+    if request.param == "sync":
+        return SyncRunner(tenancy)
+    return AsyncRunner(tenancy, event_loop_runner)

@@ -1,0 +1,75 @@
+"""Every Python block of the README and the docs runs, top to bottom, page by page.
+
+The blocks of one page share a namespace; `await` is allowed at their top level. A page
+that names `pg` gets a running PostgreSQL of its own under that name. A block that cannot
+run stands under `<!-- skip: next "the reason" -->`.
+"""
+
+import ast
+import asyncio
+import inspect
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from unittest import SkipTest
+
+import pytest
+from sybil import Example
+from sybil.document import Document
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
+
+PROJECT = Path(__file__).parent.parent
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+def execute(example: Example) -> None:
+    """Run one block, with the line numbers of its page."""
+    padding = "\n" * (example.line + example.parsed.line_offset)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(padding + example.parsed, example.path, "exec", flags, dont_inherit=True)
+    result = eval(code, example.namespace)
+    if inspect.iscoroutine(result):
+        example.namespace["__runner__"].run(result)
+
+
+def parse(page: Path) -> Document:
+    return Document.parse(str(page), CodeBlockParser("python", execute), SkipParser())
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def pg() -> Iterator[object]:
+    from orgtenancy import embedded
+
+    with embedded.server() as server:
+        yield server
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_the_python_blocks_of_a_page_run(
+    page: Path, runner: asyncio.Runner, request: pytest.FixtureRequest
+) -> None:
+    document = parse(page)
+    blocks = [example for example in document if isinstance(example.parsed, str)]
+    document.namespace.update(__name__=page.stem, __runner__=runner)
+    if any(re.search(r"\bpg\b", block.parsed) for block in blocks):
+        document.namespace["pg"] = request.getfixturevalue("pg")
+    for example in document:
+        with suppress(SkipTest):
+            example.evaluate()
+
+
+def test_every_skipped_block_says_why() -> None:
+    bare = [
+        f"{page.relative_to(PROJECT)}:{number}"
+        for page in PAGES
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+        if re.fullmatch(r"<!--+\s*skip: (next|start)\s*--+>", line.strip())
+    ]
+    assert not bare
