@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Text, delete, literal, select, update
+from sqlalchemy import CTE, Select, Text, delete, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert
 
 from orgtenancy.community import inputs
 from orgtenancy.community.models import Post, PostLike
@@ -29,33 +28,34 @@ _likes: Any = PostLike.__table__
 
 def like_statement(post_id: UUID, user_id: str) -> Select[Any]:
     """Insert a like of a visible post, unless it is there, and count it."""
-    source = select(Post.id, literal(user_id, Text)).where(Post.id == post_id, visible_to(user_id))
+    visible = _visible(post_id, user_id)
     inserted = (
         insert(_likes)
-        .from_select(["post_id", "user_id"], source)
+        .from_select(["post_id", "user_id"], select(visible.c.id, literal(user_id, Text)))
         .on_conflict_do_nothing()
         .returning(_likes.c.post_id)
     )
-    return _counted(inserted, 1, post_id, user_id)
+    return _counted(visible, inserted.cte("change"), 1)
 
 
 def unlike_statement(post_id: UUID, user_id: str) -> Select[Any]:
     """Delete a like of a visible post, if it is there, and count it off."""
-    visible = select(Post.id).where(Post.id == post_id, visible_to(user_id))
+    visible = _visible(post_id, user_id)
     deleted = (
         delete(_likes)
-        .where(_likes.c.post_id.in_(visible), _likes.c.user_id == user_id)
+        .where(_likes.c.post_id == visible.c.id, _likes.c.user_id == user_id)
         .returning(_likes.c.post_id)
     )
-    return _counted(deleted, -1, post_id, user_id)
+    return _counted(visible, deleted.cte("change"), -1)
 
 
-def _counted(
-    changed: ReturningInsert[Any] | ReturningDelete[Any], step: int, post_id: UUID, viewer: str
-) -> Select[Any]:
+def _visible(post_id: UUID, viewer: str) -> CTE:
+    return select(Post.id).where(Post.id == post_id, visible_to(viewer)).cte("visible")
+
+
+def _counted(visible: CTE, change: CTE, step: int) -> Select[Any]:
     # One statement: the counter moves by what really changed, and the row lock of its
     # UPDATE puts concurrent likes in a line. A `count(*)` would lose some of them.
-    change = changed.cte("change")
     counted = (
         update(_posts)
         .where(_posts.c.id == change.c.post_id)
@@ -63,9 +63,8 @@ def _counted(
         .returning(_posts.c.likes_count)
         .cte("counted")
     )
-    visible = select(Post.id).where(Post.id == post_id, visible_to(viewer))
     return select(
-        visible.exists().label("visible"),
+        select(visible.c.id).exists().label("visible"),
         select(counted.c.likes_count).scalar_subquery().label("likes_count"),
     )
 

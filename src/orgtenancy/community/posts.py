@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack, get_args
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Text, and_, func, literal_column, or_, select, update
 
 from orgtenancy.community import inputs
 from orgtenancy.community.models import Group, GroupMember, Post, UserProfile, Visibility
@@ -21,6 +21,10 @@ from orgtenancy.repository import (
 )
 
 FIRST_PAGE = PageRequest()
+
+# Constants, not parameters: partial indexes serve prepared statements only then.
+_ACTIVE = literal_column("'active'", Text)
+_PUBLIC = literal_column("'public'", Text)
 
 
 class PostChanges(TypedDict, total=False):
@@ -38,14 +42,14 @@ def visible_to(viewer: str) -> ColumnElement[bool]:
     never deleted, and never by an author who was deactivated.
     """
     groups = select(GroupMember.group_id).where(
-        GroupMember.user_id == viewer, GroupMember.status == "active"
+        GroupMember.user_id == viewer, GroupMember.status == _ACTIVE
     )
     inactive_author = select(UserProfile.user_id).where(
-        UserProfile.user_id == Post.user_id, UserProfile.status != "active"
+        UserProfile.user_id == Post.user_id, UserProfile.status != _ACTIVE
     )
     return and_(
         Post.deleted_at.is_(None),
-        or_(Post.visibility == "public", Post.user_id == viewer, Post.group_id.in_(groups)),
+        or_(Post.visibility == _PUBLIC, Post.user_id == viewer, Post.group_id.in_(groups)),
         ~inactive_author.exists(),
     )
 
@@ -55,7 +59,7 @@ def moderated_by(user_id: str) -> ColumnElement[bool]:
     return Post.group_id.in_(
         select(GroupMember.group_id).where(
             GroupMember.user_id == user_id,
-            GroupMember.status == "active",
+            GroupMember.status == _ACTIVE,
             GroupMember.role.in_(("owner", "admin", "moderator")),
         )
     )

@@ -11,22 +11,25 @@ The hooks are private in psycopg: all use of them is in this module, and
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import psycopg
-from psycopg import errors, generators, sql
+from psycopg import errors, generators
 from psycopg._connection_base import BaseConnection
-from psycopg._cursor_base import BaseCursor
 from psycopg._preparing import PrepareManager
 from psycopg._queries import PostgresQuery
-from psycopg.abc import PQGen, Query
+from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from orgtenancy.context import organization_var
-from orgtenancy.database.scope import Scope
-from orgtenancy.database.session_state import leaves_session_state
+from orgtenancy.database.cursors import (
+    AsyncOrganizationCursor,
+    AsyncOrganizationServerCursor,
+    OrganizationCursor,
+    OrganizationServerCursor,
+)
+from orgtenancy.database.scope import Scope, ScopedBegin, scoped_begin
 from orgtenancy.errors import (
     OrganizationContextMissing,
     OrganizationMismatch,
@@ -36,21 +39,6 @@ from orgtenancy.errors import (
 
 # What PostgreSQL answers to SET ROLE when a role is gone or no longer granted.
 _ROLE_REFUSED = (errors.InsufficientPrivilege, errors.InvalidParameterValue)
-
-
-class ScopedBegin(bytes):
-    """`BEGIN` and the statements that enter a scope, as one simple query."""
-
-    parts: tuple[bytes, ...]
-    scope: Scope
-
-
-@lru_cache(maxsize=65_536)
-def _scoped_begin(begin: bytes, scope: Scope) -> ScopedBegin:
-    parts = (begin, *scope.prelude)
-    command = ScopedBegin(b"; ".join(parts))
-    command.parts, command.scope = parts, scope
-    return command
 
 
 class ScopedPrepareManager(PrepareManager):
@@ -76,11 +64,13 @@ class ScopedConnection(BaseConnection[Any]):
             dialect's catalog queries and pings outside any scope.
         served: The roles it took since it was opened.
         has_session_state: Whether a statement may have left something for the session.
+        begin_deferred: True while a cursor starts a query whose `BEGIN` it sends itself.
     """
 
     scope: Scope | None = None
     parked: bool = True
     has_session_state: bool = False
+    begin_deferred: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -88,6 +78,8 @@ class ScopedConnection(BaseConnection[Any]):
         self.served: set[str] = set()
 
     def _start_query(self) -> PQGen[None]:
+        if self.begin_deferred:
+            return _nothing()
         if (
             self._autocommit
             and not self.parked
@@ -100,13 +92,27 @@ class ScopedConnection(BaseConnection[Any]):
             )
         return super()._start_query()
 
+    def defer_begin(self) -> ScopedBegin | None:
+        """Return the command that starts the next transaction, for the caller to send.
+
+        None where a transaction is open, or its start must be a message of its own.
+        """
+        if (
+            self.scope is None
+            or self._autocommit
+            or self._pipeline
+            or self.pgconn.transaction_status != TransactionStatus.IDLE
+        ):
+            return None
+        return cast("ScopedBegin", self._get_tx_start_command())
+
     def _get_tx_start_command(self) -> bytes:
         begin = super()._get_tx_start_command()
         scope = self._prepared.scope = self._check_scope()
         if scope is None:
             return begin
         self.served.add(scope.role)
-        return _scoped_begin(begin, scope)
+        return scoped_begin(begin, scope)
 
     def _check_scope(self) -> Scope | None:
         """Return what the next transaction is for; None for the pool's own queries."""
@@ -148,11 +154,12 @@ class ScopedConnection(BaseConnection[Any]):
         results = yield from generators.execute(self.pgconn)
         for result in results:
             if result.status != ExecStatus.COMMAND_OK:
-                raise self._scope_error(result, command.scope)
+                raise self.scope_error(result, command.scope)
         entered: PGresult = results[0]
         return entered
 
-    def _scope_error(self, result: PGresult, scope: Scope) -> Exception:
+    def scope_error(self, result: PGresult, scope: Scope) -> Exception:
+        """Return the error for a scope that the server did not let the connection enter."""
         error = errors.error_from_result(result, encoding=self.pgconn._encoding)
         if scope.organization_id is None or not isinstance(error, _ROLE_REFUSED):
             return error
@@ -177,45 +184,8 @@ class ScopedConnection(BaseConnection[Any]):
         yield from super()._tpc_prepare_gen()
 
 
-class ScopedCursor(BaseCursor[Any, Any]):
-    """Notes on its connection when a statement may leave something for the session."""
-
-    __slots__ = ()
-
-    def _start_query(self, query: Query | None = None) -> PQGen[None]:
-        if query is not None:
-            text = query if isinstance(query, str | bytes) else _as_bytes(query, self._conn)
-            if leaves_session_state(text):
-                self._conn.has_session_state = True
-        return super()._start_query(query)
-
-
-def _as_bytes(query: Query, connection: BaseConnection[Any]) -> bytes:
-    return query.as_bytes(connection) if isinstance(query, sql.Composable) else repr(query).encode()
-
-
-class OrganizationCursor(ScopedCursor, psycopg.Cursor[Any]):
-    """A client cursor of an organization's connection."""
-
-    __slots__ = ()
-
-
-class OrganizationServerCursor(ScopedCursor, psycopg.ServerCursor[Any]):
-    """A server-side cursor of an organization's connection."""
-
-    __slots__ = ()
-
-
-class AsyncOrganizationCursor(ScopedCursor, psycopg.AsyncCursor[Any]):
-    """A client cursor of an organization's async connection."""
-
-    __slots__ = ()
-
-
-class AsyncOrganizationServerCursor(ScopedCursor, psycopg.AsyncServerCursor[Any]):
-    """A server-side cursor of an organization's async connection."""
-
-    __slots__ = ()
+def _nothing() -> PQGen[None]:
+    yield from ()
 
 
 class OrganizationConnection(ScopedConnection, psycopg.Connection[Any]):

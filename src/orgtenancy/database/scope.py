@@ -50,3 +50,24 @@ def scope_of(organization: Organization, extensions_schema: str | None = None) -
     return _organization_scope(
         organization.id, organization.schema_name, organization.role_name, extensions_schema
     )
+
+
+class ScopedBegin(bytes):
+    """`BEGIN` and the statements that enter a scope, as one simple query.
+
+    Attributes:
+        parts: The same, one statement each.
+        scope: The scope.
+    """
+
+    parts: tuple[bytes, ...]
+    scope: Scope
+
+
+@lru_cache(maxsize=65_536)
+def scoped_begin(begin: bytes, scope: Scope) -> ScopedBegin:
+    """Return the command that begins a transaction, in the way that `begin` says, in a scope."""
+    parts = (begin, *scope.prelude)
+    command = ScopedBegin(b"; ".join(parts))
+    command.parts, command.scope = parts, scope
+    return command

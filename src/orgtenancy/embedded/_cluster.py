@@ -168,28 +168,33 @@ class Cluster:
             _locks.release(lock)
         if done.returncode != 0:
             raise EmbeddedServerError(self._failure("cannot be started"))
-        return self.wait_until_ready()
+        endpoint = self.join()
+        if endpoint is None:
+            raise EmbeddedServerError(self._failure("stopped while it started"))
+        return endpoint
 
-    def wait_until_ready(self) -> Endpoint:
-        """Wait for a server that is starting, and say where it listens.
+    def join(self) -> Endpoint | None:
+        """Wait until the server is ready or gone.
+
+        Returns:
+            Where it listens, or None when it does not run.
 
         Raises:
-            EmbeddedServerError: It stopped, or takes too long.
+            EmbeddedServerError: It is neither in time.
         """
-
-        def ready() -> bool:
-            return self._status() == "ready" or not self.is_running()
-
-        if not _wait(ready, _START_SECONDS):
-            raise EmbeddedServerError(self._failure("did not get ready in time"))
-        lines = self._pid_file()
-        if len(lines) < 8 or not self.is_running():
-            raise EmbeddedServerError(self._failure("stopped while it started"))
-        return Endpoint(host=lines[4] or lines[5], port=int(lines[3]))
-
-    def is_stopping(self) -> bool:
-        """Tell whether the server runs, but takes no new connections any more."""
-        return self._status() == "stopping"
+        if self._status() == "stopping" and self._postmaster() is not None:
+            # Its last user was killed while it waited for the end.
+            self.stop()
+        end = time.monotonic() + _START_SECONDS
+        while self.is_running():
+            # After a crash the file still has the words of the last server.
+            if self._status() == "ready" and self._postmaster() is not None:
+                lines = self._pid_file()
+                return Endpoint(host=lines[4] or lines[5], port=int(lines[3]))
+            if time.monotonic() > end:
+                raise EmbeddedServerError(self._failure("did not get ready in time"))
+            time.sleep(0.01)
+        return None
 
     def stop(self) -> None:
         """Stop the server: politely, then at once.

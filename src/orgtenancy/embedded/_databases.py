@@ -73,7 +73,7 @@ def create_login(connection: Connection, login: str, password: str) -> bool:
     Returns:
         Whether it is new; an existing one keeps its password.
     """
-    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login]).fetchone():
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [login]).fetchone():
         return False
     connection.execute(
         sql.SQL(
@@ -97,7 +97,7 @@ def create_database(connection: Connection, database: str) -> bool:
     Returns:
         Whether it is new.
     """
-    if connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone():
+    if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
         return False
     connection.execute(
         sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(

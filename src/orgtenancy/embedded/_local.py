@@ -148,11 +148,9 @@ def _join_or_start(
         raise EmbeddedServerError(
             f"{cluster.folder} holds data of PostgreSQL {existing}, not {major}."
         )
-    if cluster.is_running():
-        if not cluster.is_stopping():
-            return cluster.wait_until_ready()
-        # Its last user was killed while it waited for the end.
-        cluster.stop()
+    endpoint = cluster.join()
+    if endpoint is not None:
+        return endpoint
     binaries = _binaries.find(existing or major or _preferred_major()).usable_by(account)
     if not existing:
         cluster.initialize(binaries, durable=True)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orgtenancy.identity.errors import IdentityProviderUnavailable, InsufficientScope
     from orgtenancy.identity.gate import Gate
-    from orgtenancy.identity.jwks import KeySource, RemoteKeys, StaticKeys, VerificationKey
+    from orgtenancy.identity.jwks import RemoteKeys
+    from orgtenancy.identity.keys import KeySource, StaticKeys, VerificationKey
     from orgtenancy.identity.membership import AllowEveryone, DenyUnproven, MembershipPolicy
     from orgtenancy.identity.organization_claims import OrganizationClaims
     from orgtenancy.identity.providers import IdentityProvider, logto
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "errors": ("IdentityProviderUnavailable", "InsufficientScope"),
     "gate": ("Gate",),
-    "jwks": ("KeySource", "RemoteKeys", "StaticKeys", "VerificationKey"),
+    "jwks": ("RemoteKeys",),
+    "keys": ("KeySource", "StaticKeys", "VerificationKey"),
     "membership": ("AllowEveryone", "DenyUnproven", "MembershipPolicy"),
     "organization_claims": ("OrganizationClaims",),
     "providers": ("IdentityProvider", "logto"),

@@ -11,12 +11,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import jwt
-from jwt.exceptions import DecodeError, ExpiredSignatureError, ImmatureSignatureError
-from jwt.exceptions import InvalidAudienceError, InvalidIssuerError, InvalidSignatureError
-from jwt.exceptions import MissingRequiredClaimError, PyJWTError
+from jwt.exceptions import (
+    DecodeError,
+    ExpiredSignatureError,
+    ImmatureSignatureError,
+    InvalidAudienceError,
+    InvalidIssuerError,
+    InvalidSignatureError,
+    MissingRequiredClaimError,
+    PyJWTError,
+)
 
 from orgtenancy.errors import ConfigurationError, Unauthenticated
-from orgtenancy.identity.jwks import ASYMMETRIC_ALGORITHMS, KeySource, VerificationKey
+from orgtenancy.identity.keys import ASYMMETRIC_ALGORITHMS, KeySource, VerificationKey
 
 Claims: TypeAlias = Mapping[str, Any]
 

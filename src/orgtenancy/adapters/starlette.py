@@ -1,0 +1,239 @@
+"""Starlette, and every ASGI app: a request enters its organization.
+
+Pure ASGI, so that the context reaches endpoints of both kinds, background tasks, streamed
+responses and websockets.
+
+```python
+app = Starlette(
+    routes=routes,
+    middleware=[Middleware(OrganizationMiddleware, tenancy=tenancy, resolver=resolver)],
+    exception_handlers=exception_handlers,
+    lifespan=lifespan(tenancy),
+)
+```
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketClose, WebSocketState
+
+from orgtenancy.adapters import (
+    PROBLEM_ERRORS,
+    PROBLEM_MEDIA_TYPE,
+    Problem,
+    problem_headers,
+    problem_of,
+)
+from orgtenancy.context import actor_var, bind
+from orgtenancy.errors import ConfigurationError
+from orgtenancy.identity.gate import Gate
+from orgtenancy.identity.membership import MembershipPolicy
+from orgtenancy.identity.requests import RequestInfo
+from orgtenancy.identity.resolvers import Resolver
+
+if TYPE_CHECKING:
+    from orgtenancy.tenancy import Tenancy
+
+logger = logging.getLogger(__name__)
+
+#: Paths, or a function: `/health` is that path alone, `/static/*` everything below it.
+Exempt: TypeAlias = Iterable[str] | Callable[[RequestInfo], bool]
+
+_SCOPE_KEY = "orgtenancy.tenancy"
+_INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
+
+
+class OrganizationMiddleware:
+    """Binds organization and actor for the whole of a request or websocket.
+
+    Put CORS outside of it: a preflight request has no credentials, and a refusal needs
+    the CORS headers too.
+
+    Args:
+        app: The app to wrap.
+        tenancy: Finds the organizations.
+        resolver: Says who asks, and for which organization.
+        membership: Decides what no signature proves; nobody is let in if not given.
+        exempt: What is served without an organization. Sessions are refused there.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        tenancy: Tenancy,
+        resolver: Resolver,
+        membership: MembershipPolicy | None = None,
+        exempt: Exempt = (),
+    ) -> None:
+        self.app = app
+        self._tenancy = tenancy
+        self._gate = Gate(resolver, membership)
+        self._is_exempt = exempt if callable(exempt) else _PathList(exempt)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or websocket inside its organization, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        scope[_SCOPE_KEY] = self._tenancy
+        request = request_info(scope)
+        if self._is_exempt(request):
+            await self.app(scope, receive, send)
+            return
+        async with AsyncExitStack() as bound:
+            try:
+                await self._enter(bound, request)
+            except PROBLEM_ERRORS as error:
+                await _refuse(error, scope, receive, send)
+                return
+            await self.app(scope, receive, send)
+
+    async def _enter(self, bound: AsyncExitStack, request: RequestInfo) -> None:
+        identity = await self._gate.identify_async(request)
+        await bound.enter_async_context(self._tenancy.organization(identity.organization_id))
+        bound.enter_context(bind(actor_var, identity.actor))
+
+
+class _PathList:
+    """Matches whole paths, and everything below those that end in `/*`."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        if isinstance(patterns, str):
+            raise ConfigurationError(f"exempt takes several paths: write [{patterns!r}]")
+        given = tuple(patterns)
+        for pattern in given:
+            if not pattern.startswith("/") or "*" in pattern.removesuffix("/*"):
+                raise ConfigurationError(
+                    f"an exempt path is like '/health' or '/static/*', not {pattern!r}"
+                )
+        self._paths = frozenset(pattern for pattern in given if not pattern.endswith("/*"))
+        self._folders = tuple(pattern[:-1] for pattern in given if pattern.endswith("/*"))
+
+    def __call__(self, request: RequestInfo) -> bool:
+        return request.path in self._paths or request.path.startswith(self._folders)
+
+
+def tenancy_of(connection: HTTPConnection) -> Tenancy:
+    """Return the tenancy of the app that serves a request.
+
+    Raises:
+        ConfigurationError: If `OrganizationMiddleware` does not wrap the app.
+    """
+    tenancy = connection.scope.get(_SCOPE_KEY)
+    if tenancy is None:
+        raise ConfigurationError("OrganizationMiddleware does not wrap this app")
+    return cast("Tenancy", tenancy)
+
+
+def request_info(scope: Scope) -> RequestInfo:
+    """Return what identity needs to know of an ASGI request."""
+    headers: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    # The path has the mount point in front; the routes are matched without it.
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and (path == root or path.startswith(f"{root}/")):
+        path = path[len(root) :] or "/"
+    return RequestInfo(
+        method=scope.get("method", "WEBSOCKET"),
+        path=path,
+        headers=headers,
+        host=_host(headers.get("host", ())),
+        query=scope.get("query_string", b"").decode("latin-1"),
+    )
+
+
+def problem_response(error: Exception) -> Response | None:
+    """Return the response to an error, or None if the error is none of the library's."""
+    problem = problem_of(error)
+    return None if problem is None else _response(problem, error)
+
+
+async def handle_error(connection: HTTPConnection, error: Exception) -> Response | None:
+    """Answer an error of the library; as an exception handler of Starlette and FastAPI.
+
+    Raises:
+        Exception: The error itself, if it is none of the library's.
+    """
+    problem = problem_of(error)
+    if problem is None:
+        raise error
+    if not isinstance(connection, WebSocket):
+        return _response(problem, error)
+    _log(problem, error)
+    if connection.application_state is not WebSocketState.DISCONNECTED:
+        await connection.close(_close_code(problem), problem.code)
+    return None
+
+
+#: For `Starlette(exception_handlers=...)`: errors that are raised inside of the app.
+exception_handlers: dict[Any, ExceptionHandler] = {
+    kind: cast("ExceptionHandler", handle_error) for kind in PROBLEM_ERRORS
+}
+
+
+def lifespan(tenancy: Tenancy) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """Return a lifespan that closes the tenancy's connections when the app stops.
+
+    An app with a lifespan of its own writes `async with tenancy:` there instead.
+    """
+
+    @asynccontextmanager
+    async def run(app: Any) -> AsyncIterator[None]:
+        async with tenancy:
+            yield
+
+    return run
+
+
+async def _refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    problem = problem_of(error)
+    if problem is None:
+        raise error
+    if scope["type"] == "websocket":
+        _log(problem, error)
+        # Before the handshake: a server turns this into a refused upgrade.
+        await WebSocketClose(_close_code(problem), problem.code)(scope, receive, send)
+    else:
+        await _response(problem, error)(scope, receive, send)
+
+
+def _response(problem: Problem, error: Exception) -> Response:
+    _log(problem, error)
+    return JSONResponse(
+        problem.model_dump(),
+        problem.status,
+        headers=problem_headers(error, problem),
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+def _log(problem: Problem, error: Exception) -> None:
+    # The client is told nothing, and the server no longer sees the error.
+    if problem.status >= 500:
+        logger.error("%s: %s", problem.code, error, exc_info=error)
+
+
+def _close_code(problem: Problem) -> int:
+    # 4000 to 4999 are free for applications (RFC 6455, section 7.4.2).
+    return _INTERNAL_ERROR if problem.status == 500 else 4000 + problem.status
+
+
+def _host(values: Iterable[str]) -> str:
+    given = list(values)
+    if len(given) != 1:
+        return ""
+    host = given[0].strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

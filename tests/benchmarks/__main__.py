@@ -1,0 +1,24 @@
+"""`python -m tests.benchmarks NAME [options]`: each benchmark is a module with a `main`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+#: What there is, and the module that measures it.
+BENCHMARKS = {
+    "instructions": "tests.benchmarks.instructions",
+    "request_path": "tests.benchmarks.request_path",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("name", choices=sorted(BENCHMARKS))
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="see: NAME --help")
+    given = parser.parse_args()
+    importlib.import_module(BENCHMARKS[given.name]).main(given.options)
+
+
+if __name__ == "__main__":
+    main()

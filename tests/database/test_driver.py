@@ -1,0 +1,80 @@
+"""What this library uses of psycopg that is private, checked name by name.
+
+A psycopg that renames or reshapes one of these must fail here, loudly, before a
+transaction can start without its organization.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import psycopg
+from psycopg import _connection_base, _cursor_base, _preparing, transaction
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from sqlalchemy.util import queue
+
+from orgtenancy.database import driver
+
+
+def source(function: Any) -> str:
+    return inspect.getsource(function)
+
+
+def test_the_version_is_one_that_was_tested() -> None:
+    assert psycopg.__version__.startswith("3.3.")
+
+
+def test_every_cursor_starts_its_transaction_on_the_connection() -> None:
+    start = source(_cursor_base.BaseCursor._start_query)
+    assert "yield from self._conn._start_query()" in start
+    for name in ("_execute_gen", "_stream_send_gen", "_start_copy_gen"):
+        assert "yield from self._start_query(" in source(getattr(_cursor_base.BaseCursor, name))
+
+
+def test_the_connection_sends_begin_through_the_two_hooks() -> None:
+    base = _connection_base.BaseConnection
+    call = "yield from self._exec_command(self._get_tx_start_command())"
+    assert call in source(base._start_query)
+    assert call in source(base._tpc_begin_gen)
+    assert "self._conn._get_tx_start_command()" in source(
+        transaction.BaseTransaction._get_enter_commands
+    )
+    assert "self._conn._exec_command(command)" in source(transaction.BaseTransaction._enter_gen)
+
+
+def test_no_other_code_of_psycopg_sends_begin() -> None:
+    begins = [
+        module.__name__
+        for module in (_connection_base, _cursor_base, transaction)
+        if 'b"BEGIN' in source(module)
+    ]
+    assert begins == ["psycopg._connection_base"]
+
+
+def test_prepared_statements_are_looked_up_by_the_key() -> None:
+    manager = _preparing.PrepareManager
+    assert "self.key(query)" in source(manager.get)
+    assert "self.key(query)" in source(manager.maybe_add_to_cache)
+    assert "self._prepared" in source(_connection_base.BaseConnection.__init__)
+
+
+def test_the_hooks_override_something() -> None:
+    for name in (
+        "_start_query",
+        "_get_tx_start_command",
+        "_exec_command",
+        "_tpc_begin_gen",
+        "_tpc_prepare_gen",
+    ):
+        assert name in vars(driver.ScopedConnection)
+        assert name in vars(_connection_base.BaseConnection)
+    assert "_start_query" in vars(_cursor_base.BaseCursor)
+
+
+def test_the_pools_take_connections_from_the_queue_that_was_replaced() -> None:
+    assert QueuePool._queue_class is queue.Queue
+    assert AsyncAdaptedQueuePool._queue_class is queue.AsyncAdaptedQueue
+    assert "self._queue_class(" in source(QueuePool.__init__)
+    assert "self._get()" in source(queue.Queue.get)
+    assert "self._queue" in source(queue.AsyncAdaptedQueue.get)
