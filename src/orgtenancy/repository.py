@@ -39,6 +39,7 @@ from orgtenancy.pagination import Page, PageRequest, decode_cursor, encode_curso
 Model = TypeVar("Model", bound=DeclarativeBase)
 P = ParamSpec("P")
 R = TypeVar("R")
+Repository = TypeVar("Repository")
 
 FIRST_PAGE = PageRequest()
 
@@ -188,8 +189,10 @@ class awaitable(Generic[P, R]):  # noqa: N801 - reads as a declaration, like `pr
     Type checkers see the method's own signature, with a coroutine in place of the result.
     """
 
-    def __init__(self, method: Callable[Concatenate[Any, P], R]) -> None:
-        self.method = method
+    # A type variable for `self`: with `Any` in its place, pyright takes the repository's
+    # model for `Any` as well.
+    def __init__(self, method: Callable[Concatenate[Repository, P], R]) -> None:
+        self.method: Callable[Concatenate[Any, P], R] = method
         update_wrapper(cast("Callable[..., R]", self), method)
 
     @overload

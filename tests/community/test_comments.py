@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -294,7 +295,7 @@ def test_the_counter_is_exact_under_comments_and_deletions_at_once(
 
     changes = run.concurrently(
         organization,
-        [write] * 16 + [lambda s, key=key: delete(s, key) for key in doomed * 4],
+        [write] * 16 + [partial(delete, key=key) for key in doomed * 4],
     )
     assert sorted(changes) == [-1] * 4 + [0] * 12 + [1] * 16
     assert run(organization, state) == (17, 17)

@@ -28,7 +28,7 @@ def test_a_clock_that_jumps_does_not_break_the_order(clock: list[int]) -> None:
         patch.setattr(keys, "_last_counter", 0)
         made = []
         for millisecond in clock:
-            patch.setattr(keys.time, "time_ns", lambda ms=millisecond: ms * 1_000_000)
+            patch.setattr(time, "time_ns", lambda ms=millisecond: ms * 1_000_000)
             made += [uuid7(), uuid7()]
     assert all(a < b for a, b in pairwise(made))
     assert [key.int >> 80 for key in made[::2]] == [max(clock[: i + 1]) for i in range(len(clock))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from uuid import UUID, uuid4
 
@@ -84,7 +85,9 @@ def test_likers_are_listed_newest_first_with_their_profiles(
         request = PageRequest(limit=3)
         while True:
             page = PostLikeRepository(session).list_likers(post_id, "ada", request)
-            found += [(like.user_id, like.user and like.user.username) for like in page.items]
+            found += [
+                (like.user_id, like.user.username if like.user else None) for like in page.items
+            ]
             if page.next_cursor is None:
                 return found
             request = PageRequest(limit=3, cursor=page.next_cursor)
@@ -123,7 +126,9 @@ def test_the_counter_is_exact_under_32_likes_and_unlikes_at_once(
         return counter(session, post_id, "likes_count"), rows
 
     actions = [(random.choice(people), random.random() < 0.5) for _ in range(32)]
-    changes = run.concurrently(organization, [lambda s, a=a: act(s, *a) for a in actions])
+    changes = run.concurrently(
+        organization, [partial(act, person=person, like=like) for person, like in actions]
+    )
     count, rows = run(organization, state)
     assert count == rows == 6 + sum(changes)
 

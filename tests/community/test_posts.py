@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -33,7 +34,7 @@ def test_a_post_is_complete_after_the_commit(run: Runner, organization: Organiza
     assert post.author is not None
     assert post.author.username == "ada"
     assert post.created_at == post.updated_at
-    assert post.pinned_at is post.locked_at is post.deleted_at is post.deleted_by is None
+    assert (post.pinned_at, post.locked_at, post.deleted_at) == (None, None, None)
 
 
 def test_a_person_without_a_profile_can_post(run: Runner, organization: Organization) -> None:
@@ -178,7 +179,7 @@ def test_of_edits_made_from_the_same_version_one_wins(
         return True
 
     post_id = run(organization, add_post, "ada")
-    won = run.concurrently(organization, [lambda s, n=n: edit(s, n) for n in range(8)])
+    won = run.concurrently(organization, [partial(edit, number=n) for n in range(8)])
     assert sum(won) == 1
     post = run(organization, lambda s: PostRepository(s).get_visible(post_id, "ada"))
     assert (post.version, post.content) == (2, f"Edit {won.index(True)}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from orgtenancy import Organization
@@ -103,11 +104,10 @@ def test_one_person_at_the_same_time_gets_one_profile(
     run: Runner, organization: Organization
 ) -> None:
     def body(session: Session) -> str:
-        return (
-            UserProfileRepository(session)
-            .upsert_from_claims({"sub": "u1", "username": "ada", "name": "Ada"})
-            .username
-        )
+        claims = {"sub": "u1", "username": "ada", "name": "Ada"}
+        profile = UserProfileRepository(session).upsert_from_claims(claims)
+        session.execute(select(func.pg_sleep(0.2)))  # the others begin before this commits
+        return profile.username
 
     assert run.concurrently(organization, [body] * 12) == ["ada"] * 12
 
@@ -115,13 +115,13 @@ def test_one_person_at_the_same_time_gets_one_profile(
 def test_people_of_one_name_at_the_same_time_get_different_usernames(
     run: Runner, organization: Organization
 ) -> None:
-    def body(number: int, session: Session) -> str:
+    def body(session: Session, number: int) -> str:
         claims = {"sub": f"u{number}", "username": "ada"}
-        return UserProfileRepository(session).upsert_from_claims(claims).username
+        profile = UserProfileRepository(session).upsert_from_claims(claims)
+        session.execute(select(func.pg_sleep(0.05)))  # the others begin before this commits
+        return profile.username
 
-    names = run.concurrently(
-        organization, [lambda session, n=n: body(n, session) for n in range(12)]
-    )
+    names = run.concurrently(organization, [partial(body, number=n) for n in range(12)])
     assert len({name.lower() for name in names}) == 12
     assert "ada" in names
 
@@ -211,7 +211,7 @@ def test_one_of_many_who_want_a_username_at_the_same_time_gets_it(
         return True
 
     run(organization, seed)
-    got = run.concurrently(organization, [lambda s, p=p: rename(s, p) for p in people])
+    got = run.concurrently(organization, [partial(rename, person=p) for p in people])
     assert sum(got) == 1
 
 
