@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class IsolationLevel(StrEnum):
+    """How PostgreSQL keeps organizations apart. See `docs/explanation/isolation.md`."""
+
+    ROLE = "role"
+    """One pool; each transaction takes the organization's role. The default."""
+
+    LOGIN = "login"
+    """A login and a pool per organization, for hosts that run SQL they do not trust."""
+
+    SEARCH_PATH = "search_path"
+    """One pool, no roles: for servers where none can be made. PostgreSQL refuses nothing."""
 
 
 class Settings(BaseSettings):
     """What can be tuned without a line of code.
 
+    In the environment, `none` stands for None.
+
     Attributes:
+        isolation: How PostgreSQL keeps organizations apart.
+        login_secret: From which the passwords of level `login` are derived, at least 32
+            characters; the same in every process, and never changed.
+        login_pools: Organizations of level `login` whose pools are kept open per process;
+            the one not used for longest is closed first.
+        login_pool_size: Connections per pool of level `login`.
         pool_size: Connections kept per process, engine and placement.
         max_overflow: Connections opened beyond `pool_size` under load, then closed.
         pool_timeout: Seconds to wait for a connection.
@@ -28,8 +52,14 @@ class Settings(BaseSettings):
         max_attempts: How often `Tenancy.run` tries a function that PostgreSQL asks to retry.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ORGTENANCY_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="ORGTENANCY_", env_parse_none_str="none", frozen=True, extra="forbid"
+    )
 
+    isolation: IsolationLevel = IsolationLevel.ROLE
+    login_secret: SecretStr | None = Field(default=None, min_length=32)
+    login_pools: PositiveInt = 20
+    login_pool_size: PositiveInt = 2
     pool_size: PositiveInt = 5
     max_overflow: int = Field(default=10, ge=0)
     pool_timeout: PositiveFloat = 30.0
@@ -42,3 +72,9 @@ class Settings(BaseSettings):
     extensions_schema: str | None = None
     drop_batch_size: PositiveInt = 5
     max_attempts: PositiveInt = 5
+
+    @model_validator(mode="after")
+    def _check_secret(self) -> Self:
+        if self.isolation is IsolationLevel.LOGIN and self.login_secret is None:
+            raise ValueError("isolation 'login' needs a login_secret")
+        return self

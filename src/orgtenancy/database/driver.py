@@ -62,7 +62,7 @@ class ScopedConnection(BaseConnection[Any]):
         scope: What the next transaction is for, while the connection is handed out.
         parked: True while the connection is in the pool's hands, which may then run the
             dialect's catalog queries and pings outside any scope.
-        served: The roles it took since it was opened.
+        served: The scopes it entered since it was opened.
         has_session_state: Whether a statement may have left something for the session.
         begin_deferred: True while a cursor starts a query whose `BEGIN` it sends itself.
     """
@@ -75,7 +75,7 @@ class ScopedConnection(BaseConnection[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prepared: ScopedPrepareManager = ScopedPrepareManager()
-        self.served: set[str] = set()
+        self.served: set[Scope] = set()
 
     def _start_query(self) -> PQGen[None]:
         if self.begin_deferred:
@@ -111,7 +111,7 @@ class ScopedConnection(BaseConnection[Any]):
         scope = self._prepared.scope = self._check_scope()
         if scope is None:
             return begin
-        self.served.add(scope.role)
+        self.served.add(scope)
         return scoped_begin(begin, scope)
 
     def _check_scope(self) -> Scope | None:

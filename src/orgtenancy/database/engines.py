@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 from collections.abc import Mapping
 from threading import RLock
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from orgtenancy.context import organization_var
-from orgtenancy.database.driver import AsyncOrganizationConnection, OrganizationConnection
-from orgtenancy.database.pool import SLOT, AffinePool, AsyncAffinePool
+from orgtenancy.database.factory import make_async_engine, make_engine
+from orgtenancy.database.logins import LoginEngines, login_password
 from orgtenancy.database.scope import Scope, scope_of
 from orgtenancy.database.sessions import (
     ControlAsyncSession,
@@ -24,7 +23,7 @@ from orgtenancy.database.sessions import (
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.naming import REGISTRY_SCHEMA, control_role_name
 from orgtenancy.organizations import Organization
-from orgtenancy.settings import Settings
+from orgtenancy.settings import IsolationLevel, Settings
 
 # Objects stay readable after the block that loaded them has committed.
 _SESSION_OPTIONS: Mapping[str, Any] = {"expire_on_commit": False}
@@ -73,9 +72,17 @@ class Database:
         self.admin_url = normalize_url(admin_url) if admin_url is not None else None
         self.settings = settings
         self.name = name
+        without_roles = settings.isolation is IsolationLevel.SEARCH_PATH
         self.control_scope = Scope(
-            role=control_role_name(str(self.url.database)), path=(REGISTRY_SCHEMA,)
+            role=None if without_roles else control_role_name(str(self.url.database)),
+            path=(REGISTRY_SCHEMA,),
         )
+        limit = settings.login_pools
+        self._logins = LoginEngines[Engine](self._login_engine, Engine.dispose, limit)
+        self._async_logins = LoginEngines[AsyncEngine](
+            self._async_login_engine, self._dispose_later, limit
+        )
+        self._disposals: set[asyncio.Task[None]] = set()
         self._lock = RLock()
         self._engine: Engine | None = None
         self._async_engine: AsyncEngine | None = None
@@ -86,10 +93,7 @@ class Database:
         """The engine of the app's login; its connections need an organization."""
         with self._lock:
             if self._engine is None:
-                self._engine = create_engine(
-                    self.url, poolclass=AffinePool, **self._engine_options()
-                )
-                self._install_events(self._engine)
+                self._engine = make_engine(self.url, self.settings)
             return self._engine
 
     @property
@@ -97,10 +101,7 @@ class Database:
         """The async engine of the app's login; its connections need an organization."""
         with self._lock:
             if self._async_engine is None:
-                self._async_engine = create_async_engine(
-                    self.url, poolclass=AsyncAffinePool, **self._engine_options()
-                )
-                self._install_events(self._async_engine.sync_engine)
+                self._async_engine = make_async_engine(self.url, self.settings)
             return self._async_engine
 
     @property
@@ -127,12 +128,12 @@ class Database:
 
     def scope_of(self, organization: Organization) -> Scope:
         """Return the scope of an organization's transactions on this placement."""
-        return scope_of(organization, self.settings.extensions_schema)
+        return scope_of(organization, self.settings)
 
     def session(self, organization: Organization) -> OrganizationSession:
         """Return a new session of an organization."""
         return OrganizationSession(
-            self.engine,
+            self._logins.get(organization) if self._has_logins else self.engine,
             organization=organization,
             scope=self.scope_of(organization),
             **_SESSION_OPTIONS,
@@ -141,7 +142,7 @@ class Database:
     def async_session(self, organization: Organization) -> OrganizationAsyncSession:
         """Return a new async session of an organization."""
         return OrganizationAsyncSession(
-            self.async_engine,
+            self._async_logins.get(organization) if self._has_logins else self.async_engine,
             organization=organization,
             scope=self.scope_of(organization),
             **_SESSION_OPTIONS,
@@ -160,7 +161,7 @@ class Database:
         with self._lock:
             engines = (self._engine, self._admin_engine)
             self._engine = self._admin_engine = None
-        for engine in engines:
+        for engine in (*engines, *self._logins.pop_all()):
             if engine is not None:
                 engine.dispose()
 
@@ -168,55 +169,33 @@ class Database:
         """Close the idle connections of all engines."""
         with self._lock:
             async_engine, self._async_engine = self._async_engine, None
-        if async_engine is not None:
-            await async_engine.dispose()
+        for engine in (async_engine, *self._async_logins.pop_all()):
+            if engine is not None:
+                await engine.dispose()
+        await asyncio.gather(*self._disposals)
         self.close()
 
-    def _engine_options(self) -> dict[str, Any]:
-        return {
-            "pool_size": self.settings.pool_size,
-            "max_overflow": self.settings.max_overflow,
-            "pool_timeout": self.settings.pool_timeout,
-            "connect_args": {
-                "prepare_threshold": self.settings.prepare_threshold,
-                "connect_timeout": self.settings.connect_timeout,
-            },
-        }
+    @property
+    def _has_logins(self) -> bool:
+        return self.settings.isolation is IsolationLevel.LOGIN
 
-    def _install_events(self, engine: Engine) -> None:
-        # Dialect and pool events only: one engine or connection event, registered at
-        # all, costs 12 % of the client's CPU on every statement.
-        slots = itertools.cycle(range(self.settings.pool_size))
+    def login_url(self, organization: Organization) -> URL:
+        """Return the URL of an organization's own login, at level `login`."""
+        if self.settings.login_secret is None:
+            raise ConfigurationError("isolation 'login' needs a login_secret")
+        secret, role = self.settings.login_secret.get_secret_value(), organization.role_name
+        return self.url.set(username=role, password=login_password(secret, role))
 
-        @event.listens_for(engine, "do_connect")
-        def open_connection(dialect: Any, record: Any, cargs: Any, cparams: Any) -> Any:
-            if dialect.is_async:
-                cparams["async_creator_fn"] = AsyncOrganizationConnection.connect
-                return None
-            return OrganizationConnection.connect(*cargs, **cparams)
+    def _login_engine(self, organization: Organization) -> Engine:
+        url = self.login_url(organization)
+        return make_engine(url, self.settings, self.settings.login_pool_size)
 
-        @event.listens_for(engine, "connect", insert=True)
-        def prepare_connection(dbapi_connection: Any, record: Any) -> None:
-            record.driver_connection.prepared_max = self.settings.prepared_statements
-            record.info[SLOT] = next(slots)
+    def _async_login_engine(self, organization: Organization) -> AsyncEngine:
+        url = self.login_url(organization)
+        return make_async_engine(url, self.settings, self.settings.login_pool_size)
 
-        @event.listens_for(engine, "checkout")
-        def hand_out(dbapi_connection: Any, record: Any, proxy: Any) -> None:
-            connection = record.driver_connection
-            organization = organization_var.get()
-            connection.scope = None if organization is None else self.scope_of(organization)
-            connection.parked = False
-
-        @event.listens_for(engine, "checkin")
-        def take_back(dbapi_connection: Any, record: Any) -> None:
-            if dbapi_connection is None:  # already invalidated
-                return
-            connection = record.driver_connection
-            connection.scope = None
-            connection.parked = True
-            if (
-                connection.has_session_state
-                or len(connection.served) > self.settings.organizations_per_connection
-                or connection.info.transaction_status.name != "IDLE"
-            ):
-                record.invalidate()
+    def _dispose_later(self, engine: AsyncEngine) -> None:
+        # Sessions are made outside of any await, while closing a pool needs one.
+        task = asyncio.get_running_loop().create_task(engine.dispose())
+        self._disposals.add(task)
+        task.add_done_callback(self._disposals.discard)

@@ -10,13 +10,15 @@ closed, known to the registry, and another call finishes it.
 from __future__ import annotations
 
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import DropRefused, OrganizationNotFound
+from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import store
 from orgtenancy.schemas import grants
+from orgtenancy.settings import IsolationLevel
 
 _OPEN = frozenset({OrganizationStatus.ACTIVE, OrganizationStatus.FENCED})
 
@@ -44,10 +46,12 @@ def drop(database: Database, organization_id: str, *, confirm: str, force: bool)
     """Delete an organization with all its data.
 
     Raises:
+        InvalidOrganizationId: If the id breaks a naming rule.
         DropRefused: If `confirm` is not the id, or the organization is open for work
             and `force` was not given.
         OrganizationNotFound: If the registry does not have it.
     """
+    validate_organization_id(organization_id)
     if confirm != organization_id:
         raise DropRefused(
             f"to drop organization {organization_id!r}, repeat its id as `confirm`",
@@ -63,7 +67,7 @@ def drop(database: Database, organization_id: str, *, confirm: str, force: bool)
         statements: list[sql.Composable] = [
             sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema)
         ]
-        if _role_exists(connection, role):
+        if grants.role_exists(connection, role):
             name = sql.Identifier(role)
             statements.append(sql.SQL("DROP OWNED BY {}").format(name))
             statements.append(sql.SQL("DROP ROLE {}").format(name))
@@ -89,14 +93,13 @@ def _close(database: Database, organization_id: str, *, force: bool) -> Organiza
             )
         for status in _way_to_archived(organization.status):
             store.change_status(connection, organization_id, status)
-        if _role_exists(connection, organization.role_name) and connection.scalar(
+        without_roles = database.settings.isolation is IsolationLevel.SEARCH_PATH
+        role = str(database.url.username) if without_roles else organization.role_name
+        if grants.role_exists(connection, role) and connection.scalar(
             text("SELECT to_regnamespace(:schema) IS NOT NULL"),
             {"schema": _quoted(organization.schema_name)},
         ):
-            grants.execute(
-                connection,
-                grants.withdraw_schema(organization.schema_name, organization.role_name),
-            )
+            grants.execute(connection, grants.withdraw_schema(organization.schema_name, role))
     return organization
 
 
@@ -130,12 +133,6 @@ def _drop_batch(database: Database, organization: Organization) -> bool:
                 ],
             )
         return bool(rows)
-
-
-def _role_exists(connection: Connection, role: str) -> bool:
-    return bool(
-        connection.scalar(text("SELECT true FROM pg_roles WHERE rolname = :role"), {"role": role})
-    )
 
 
 def _quoted(identifier: str) -> str:

@@ -6,6 +6,7 @@ Every statement here is composed; a name is never formatted into SQL.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from psycopg import sql
 from sqlalchemy import Connection, text
@@ -41,6 +42,20 @@ def create_role(role: str, login: str, version: int) -> list[sql.Composable]:
     return [
         sql.SQL("CREATE ROLE {} NOLOGIN").format(_name(role)),
         membership(role, login, version),
+    ]
+
+
+def create_login(connection: Connection, role: str, password: str) -> list[sql.Composable]:
+    """Return the statements that make an organization's own login."""
+    driver: Any = connection.connection.driver_connection
+    # Encrypted here, so that the password itself is in no statement and no server log.
+    verifier = driver.pgconn.encrypt_password(
+        password.encode(), role.encode(), b"scram-sha-256"
+    ).decode()
+    return [
+        sql.SQL("CREATE ROLE {} LOGIN NOINHERIT PASSWORD {}").format(
+            _name(role), sql.Literal(verifier)
+        )
     ]
 
 
@@ -130,23 +145,29 @@ def prepare_database(connection: Connection, database: str, login: str) -> None:
     execute(connection, statements)
 
 
-def prepare_control_role(connection: Connection, role: str, login: str, version: int) -> None:
-    """Make the role that reads the registry, and let the app's login take it."""
-    known = connection.scalar(
-        text("SELECT true FROM pg_roles WHERE rolname = :role"), {"role": role}
-    )
+def prepare_control_role(
+    connection: Connection, role: str | None, login: str, version: int
+) -> None:
+    """Let the app's login read the registry: in a role, or itself where there are none."""
     statements: list[sql.Composable] = []
-    if not known:
-        statements.append(sql.SQL("CREATE ROLE {} NOLOGIN").format(_name(role)))
-    schema = _name(REGISTRY_SCHEMA)
+    if role is not None:
+        if not role_exists(connection, role):
+            statements.append(sql.SQL("CREATE ROLE {} NOLOGIN").format(_name(role)))
+        statements.append(membership(role, login, version))
+    reader = _name(login if role is None else role)
     execute(
         connection,
         [
             *statements,
-            membership(role, login, version),
-            sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, _name(role)),
+            sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_name(REGISTRY_SCHEMA), reader),
             sql.SQL("GRANT SELECT ON {} TO {}").format(
-                _name(REGISTRY_SCHEMA, "organizations"), _name(role)
+                _name(REGISTRY_SCHEMA, "organizations"), reader
             ),
         ],
     )
+
+
+def role_exists(connection: Connection, role: str) -> bool:
+    """Return whether the server has a role of this name."""
+    query = text("SELECT true FROM pg_roles WHERE rolname = :role")
+    return bool(connection.scalar(query, {"role": role}))

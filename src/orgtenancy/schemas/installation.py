@@ -14,6 +14,7 @@ from orgtenancy.naming import REGISTRY_SCHEMA
 from orgtenancy.registry.tables import organizations
 from orgtenancy.schemas import grants
 from orgtenancy.schemas.revisions import script_directory, upgrade
+from orgtenancy.settings import IsolationLevel
 
 # Transaction-level, so that a pooler in transaction mode serves it. The number is the
 # text "orgtenancy" taken as a big-endian integer, cut to 63 bits.
@@ -48,7 +49,8 @@ def install(database: Database) -> None:
         upgrade(connection, script_directory([_MIGRATIONS]))
         grants.prepare_database(connection, str(database.url.database), login)
         grants.prepare_control_role(connection, database.control_scope.role, login, version)
-        _grant_organizations(connection, login, version)
+        if database.settings.isolation is IsolationLevel.ROLE:
+            _grant_organizations(connection, login, version)
 
 
 def _grant_organizations(connection: Connection, login: str, version: int) -> None:

@@ -149,6 +149,7 @@ class SchemaManager:
             force: Drop it although it is open for work.
 
         Raises:
+            InvalidOrganizationId: If the id breaks a naming rule.
             DropRefused: If a safeguard forbids it.
             OrganizationNotFound: If the registry does not have it.
         """

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alembic.util import CommandError
+from psycopg import sql
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ProvisioningFailed
@@ -23,6 +22,7 @@ from orgtenancy.registry import store
 from orgtenancy.registry.directory import ensure_active
 from orgtenancy.schemas import grants
 from orgtenancy.schemas.revisions import Revisions
+from orgtenancy.settings import IsolationLevel
 
 
 def provision(
@@ -60,8 +60,7 @@ def provision(
                     continue
                 if organization.status is OrganizationStatus.PROVISIONING:
                     organization = _build(connection, database, revisions, organization)
-                return ensure_active(organization)
-        except (SQLAlchemyError, CommandError) as error:
+        except Exception as error:  # a module's revision may raise anything
             with engine.begin() as connection:
                 store.remove(connection, organization_id, OrganizationStatus.PROVISIONING)
             raise ProvisioningFailed(
@@ -70,17 +69,18 @@ def provision(
                 schema=schema,
                 placement=database.name,
             ) from error
+        return ensure_active(organization)
 
 
 def _build(
     connection: Connection, database: Database, revisions: Revisions, organization: Organization
 ) -> Organization:
-    schema, role = organization.schema_name, organization.role_name
-    login = str(database.url.username)
+    schema = organization.schema_name
+    role, create_role = _grantee(connection, database, organization)
     grants.execute(
         connection,
         [
-            *grants.create_role(role, login, grants.server_version(connection)),
+            *create_role,
             *grants.create_schema(schema, role),
             *grants.enter_schema(schema, database.settings.extensions_schema),
         ],
@@ -92,3 +92,18 @@ def _build(
     if active is None:  # cannot be: the row is locked
         raise ProvisioningFailed("the reservation vanished", organization_id=organization.id)
     return active
+
+
+def _grantee(
+    connection: Connection, database: Database, organization: Organization
+) -> tuple[str, list[sql.Composable]]:
+    """Return the role that gets the rights on the schema, and the statements that make it."""
+    role, login = organization.role_name, str(database.url.username)
+    match database.settings.isolation:
+        case IsolationLevel.ROLE:
+            return role, grants.create_role(role, login, grants.server_version(connection))
+        case IsolationLevel.LOGIN:
+            password = str(database.login_url(organization).password)
+            return role, grants.create_login(connection, role, password)
+        case IsolationLevel.SEARCH_PATH:
+            return login, []
