@@ -121,8 +121,22 @@ def decode_cursor(order: str, cursor: str, length: int) -> tuple[Any, ...]:
 
 
 def _decode(part: Any) -> Any:
+    if type(part) is not list:
+        raise TypeError("a value without its type")
     tag, raw = part
     expected, decode = _DECODERS[tag]
     if type(raw) is not expected:
         raise ValueError("a value of the wrong type")
-    return decode(raw)
+    value = decode(raw)
+    if not _is_storable(value):
+        raise ValueError("a value that no column can hold")
+    return value
+
+
+def _is_storable(value: Any) -> bool:
+    """Return whether PostgreSQL can compare a key with this value, and not fail instead."""
+    if isinstance(value, str):
+        return "\0" not in value and value.encode() is not None  # no lone surrogates either
+    if isinstance(value, Decimal):
+        return value.is_finite()
+    return not isinstance(value, int) or -(2**63) <= value < 2**63

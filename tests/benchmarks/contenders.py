@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
 from orgtenancy import Settings, Tenancy
 from orgtenancy.community import ActivityLog, UserProfile, community
-from tests.benchmarks.ground import Ground, user_id
+from tests.benchmarks.ground import ROWS, Ground, user_id
 
 #: Connections of each pool.
 POOL = 5
@@ -47,6 +47,24 @@ class Item(NamedTuple):
     organization: int
     key: str
     text: str
+
+
+def passes(organizations: int, number: int, *, text: str = "warm") -> list[Item]:
+    """Return work that visits each organization so many times.
+
+    A pool that does not care for organizations hands out its connections in turn, so each
+    pass starts one organization later: five passes visit each on each connection.
+    """
+    return [
+        item((position + shift) % organizations, shift % ROWS, f"{text} {shift}")
+        for shift in range(number)
+        for position in range(organizations)
+    ]
+
+
+def is_wanted(name: str, only: Sequence[str] | None) -> bool:
+    """Return whether a contender was asked for; the baseline always is."""
+    return not only or name == BASELINE or any(part in name for part in only)
 
 
 def item(organization: int, row: int, text: str) -> Item:
@@ -184,9 +202,6 @@ class AsyncContender:
                     await session.commit()
 
 
-Any_: TypeAlias = SyncContender | AsyncContender
-
-
 class _SetLocal(Session):
     """Sets the role and the path by statements of their own."""
 
@@ -240,7 +255,7 @@ class _Makers:
 
         return url.update_query_dict({"application_name": application}), backends
 
-    def tenancy(self) -> tuple[Tenancy, Backends]:
+    def tenancy(self, *, listen: bool) -> tuple[Tenancy, Backends]:
         url, backends = self.named(self.ground.app, "orgtenancy")
         settings = Settings(
             pool_size=POOL,
@@ -248,6 +263,7 @@ class _Makers:
             prepared_statements=PREPARED_STATEMENTS,
             # The contenders take turns, so an entry ages while the others work.
             registry_max_age=86_400,
+            listen=listen,
         )
         made = Tenancy(url, admin_url=self.ground.admin, modules=[community], settings=settings)
         return made, backends
@@ -264,7 +280,11 @@ def _raise_prepared(engine: Engine) -> None:
 
 
 def sync_contenders(
-    ground: Ground, watch: psycopg.Connection[Any], organizations: int
+    ground: Ground,
+    watch: psycopg.Connection[Any],
+    organizations: int,
+    *,
+    listen: bool = True,
 ) -> list[SyncContender]:
     """Return all that work without asyncio, the baseline first."""
     makers = _Makers(ground, watch, organizations, "sync")
@@ -305,7 +325,7 @@ def sync_contenders(
             backends,
         )
 
-    tenancy, backends = makers.tenancy()
+    tenancy, backends = makers.tenancy(listen=listen)
     ids = makers.ids
     return [
         plain(BASELINE),
@@ -321,7 +341,12 @@ def sync_contenders(
 
 
 def async_contenders(
-    ground: Ground, watch: psycopg.Connection[Any], organizations: int, loop: asyncio.Runner
+    ground: Ground,
+    watch: psycopg.Connection[Any],
+    organizations: int,
+    loop: asyncio.Runner,
+    *,
+    listen: bool = True,
 ) -> list[AsyncContender]:
     """Return all that work with asyncio, the baseline first."""
     makers = _Makers(ground, watch, organizations, "async")
@@ -364,7 +389,7 @@ def async_contenders(
         )
 
     def fastapi_tenancy(name: str, *, own_engine: bool) -> AsyncContender:
-        from fastapi_tenancy import Tenant, TenancyConfig
+        from fastapi_tenancy import TenancyConfig, Tenant
         from fastapi_tenancy.isolation.schema import SchemaIsolationProvider
 
         named, backends = makers.named(ground.peer, name)
@@ -385,7 +410,7 @@ def async_contenders(
             name, lambda n: provider.get_session(tenants[n]), provider.close, backends, loop
         )
 
-    tenancy, backends = makers.tenancy()
+    tenancy, backends = makers.tenancy(listen=listen)
     ids = makers.ids
     contenders = [
         plain(BASELINE),

@@ -164,7 +164,7 @@ def _fill(
         "FROM generate_series({}, {}) o, generate_series(0, {}) n ON CONFLICT DO NOTHING"
     )
 
-    def people(schema: str, first: int, last: int) -> sql.Composable:
+    def people(schema: str, first: int, last: int) -> sql.Composed:
         return sql.SQL(insert).format(sql.Identifier(schema), first, last, ROWS - 1)
 
     connection.execute(people(plain.schema_name, 0, len(organizations) - 1))

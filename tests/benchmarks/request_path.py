@@ -53,10 +53,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--transactions", type=int, help="of each contender in each round")
     parser.add_argument("--only", nargs="+", help="contenders whose name contains one of these")
     options = parser.parse_args(arguments)
-    short = options.quick or options.latency
-    options.organizations = options.organizations or ((1, 20) if options.quick else (1, 100, 1000))
-    options.rounds = options.rounds or (9 if short else 45)
-    options.transactions = options.transactions or (20 if options.latency else 100)
+    options.organizations = options.organizations or ((1, 10) if options.quick else (1, 100, 1000))
+    options.rounds = options.rounds or (20 if options.quick else 10 if options.latency else 160)
+    options.transactions = options.transactions or 25
     return options
 
 
@@ -109,7 +108,7 @@ def _measure(
     made: Sequence[SyncContender] | Sequence[AsyncContender],
     options: argparse.Namespace,
 ) -> None:
-    chosen = [c for c in made if _is_wanted(c.name, options.only)]
+    chosen = [c for c in made if contenders.is_wanted(c.name, options.only)]
     for contender in chosen:
         contender.fill(max(options.organizations))
     for workload in contenders.WORKLOADS:
@@ -132,26 +131,13 @@ def _measure(
             print(f"{mode}, {workload.name}, {organizations}: {took:.0f} s", file=sys.stderr)
 
 
-def _is_wanted(name: str, only: Sequence[str] | None) -> bool:
-    return not only or name == contenders.BASELINE or any(part in name for part in only)
-
-
 def _warm_up(organizations: int, *, short: bool) -> list[Item]:
-    """Return work that visits each organization on each connection, often enough to prepare.
-
-    A pool that does not care for organizations hands out its connections in turn, so each
-    pass starts one organization later.
-    """
+    """Return work that visits each organization on each connection, often enough to prepare."""
     if short:
-        passes = 2 if organizations > 100 else 10
+        number = 2 if organizations > 100 else 10
     else:
-        passes = 6 if organizations > 100 else 30
-    passes = max(passes, 50 // organizations)
-    return [
-        contenders.item((number + shift) % organizations, shift % ground.ROWS, "warm")
-        for shift in range(passes)
-        for number in range(organizations)
-    ]
+        number = 6 if organizations > 100 else 30
+    return contenders.passes(organizations, max(number, 50 // organizations))
 
 
 def _work(number: int, organizations: int, transactions: int) -> list[Item]:

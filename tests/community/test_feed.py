@@ -108,7 +108,7 @@ def test_a_feed_of_any_length_is_one_statement_with_everything_loaded(
 
 
 def test_the_feed_reads_what_the_database_says_now(run: Runner, organization: Organization) -> None:
-    post_id = run(organization, add_post, "ada")
+    run(organization, add_post, "ada")
 
     def body(session: Session) -> int:
         held = PostRepository(session).find_feed("ada").items

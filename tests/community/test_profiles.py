@@ -49,6 +49,17 @@ def test_claims_fill_in_what_is_empty_and_leave_what_was_set(
     assert profile.avatar_url == "https://e.org/a.png"
 
 
+def test_claims_bring_nothing_back_to_an_anonymized_profile(
+    run: Runner, organization: Organization
+) -> None:
+    def body(session: Session) -> UserProfile:
+        add_person(session, "u1", "anonymized")
+        return UserProfileRepository(session).upsert_from_claims({"sub": "u1", "name": "Ada"})
+
+    profile = run(organization, body)
+    assert (profile.status, profile.display_name) == ("anonymized", None)
+
+
 def test_a_taken_username_gets_a_suffix(run: Runner, organization: Organization) -> None:
     def body(session: Session) -> list[str]:
         profiles = UserProfileRepository(session)

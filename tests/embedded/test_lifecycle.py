@@ -229,7 +229,7 @@ def test_a_forked_child_does_not_stop_the_server(place: Path) -> None:
         "stops = os.fork()\n"
         "if not stops: pg.stop(); sys.exit(0)\n"
         "ends = os.fork()\n"
-        "if not ends: time.sleep(60)\n"
+        "if not ends: time.sleep(60); os._exit(0)\n"
         "os.kill(ends, signal.SIGTERM)\n"
         "print([os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in (leaves, stops, ends)])\n"
         "print(value(pg.url, 'SELECT 1'))\n"

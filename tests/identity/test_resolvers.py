@@ -190,7 +190,9 @@ class Gateway(Resolver):
     def resolve(self, request: RequestInfo) -> Identity | None:
         user = request.header("x-user")
         actor = Actor(id=user) if user else None
-        return actor and Identity(organization_id="acme", actor=actor, proven=False)
+        if actor is None:
+            return None
+        return Identity(organization_id="acme", actor=actor, proven=False)
 
 
 class Members(MembershipPolicy):

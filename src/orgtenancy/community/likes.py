@@ -118,7 +118,7 @@ class PostLikeRepository(OrganizationAwareRepository[PostLike]):
 
     def _run(self, statement: Select[Any], post_id: UUID) -> bool:
         session = self.session
-        session.flush()
+        session.flush()  # a statement on tables does not flush by itself
         result = session.execute(statement).one()
         if not result.visible:
             raise NotFound("no such post")

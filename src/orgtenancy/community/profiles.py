@@ -77,7 +77,8 @@ class UserProfileRepository(OrganizationAwareRepository[UserProfile]):
         if profile is None:
             profile = self._insert(user_id, claims, details)
         missing = {k: v for k, v in details.items() if getattr(profile, k) is None}
-        return self._fill(user_id, missing) if missing else profile
+        # An anonymized profile stays empty.
+        return self._fill(user_id, missing) if missing and profile.status == "active" else profile
 
     def update(self, user_id: str, **changes: Unpack[ProfileChanges]) -> UserProfile:
         """Change a profile and return it.

@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.util import identity_key
 
-from orgtenancy.community.models import Base, PostComment, UserProfile
-from orgtenancy.community.models.posts import Post
+from orgtenancy.community.models import Base, Post, PostComment, UserProfile
 
 #: For statements that read: a row says what the database says now, even if the session
 #: had loaded it before.

@@ -155,6 +155,7 @@ class Cluster:
         if lock is None:
             raise EmbeddedServerError(f"The server in {self.folder} runs already.")
         try:
+            self._forget_the_dead()
             log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             try:
                 # The shell ends at once, so the server is no child of ours: nobody
@@ -216,6 +217,15 @@ class Cluster:
         else:
             raise EmbeddedServerError(self._failure("does not stop"))
         _folders.remove(_folders.socket_elsewhere(self.folder))
+
+    def _forget_the_dead(self) -> None:
+        # PostgreSQL takes any process with the old pid for a running server: a
+        # killed one that its parent did not wait for yet, or a stranger's.
+        lines = self._pid_file()
+        if lines and lines[0].isdigit():
+            program = _arguments(int(lines[0]))[:1]
+            if not any(name.endswith(("postgres", "postmaster")) for name in program):
+                (self._data / "postmaster.pid").unlink()
 
     def _postmaster(self) -> int | None:
         lines = self._pid_file()

@@ -27,6 +27,7 @@ class Stoppable(Protocol):
 _running: list[Stoppable] = []
 _depth = 0
 _pending: int | None = None
+_masks = threading.local()
 
 
 def add(server: Stoppable) -> None:
@@ -64,9 +65,7 @@ def uninterrupted() -> Iterator[None]:
         if _depth == 0 and _pending is not None:
             _end(_pending)
         if _depth == 0 and not _running:
-            for number in _DEADLY:
-                if signal.getsignal(number) is _on_signal:
-                    signal.signal(number, signal.SIG_DFL)
+            _restore_handlers()
 
 
 def stop_all() -> None:
@@ -105,10 +104,30 @@ def _in_main_thread() -> bool:
 @functools.cache
 def _install() -> None:
     atexit.register(stop_all)
-    os.register_at_fork(after_in_child=_forget_in_child)
+    os.register_at_fork(
+        before=_block, after_in_parent=_unblock, after_in_child=_become_an_ordinary_child
+    )
 
 
-def _forget_in_child() -> None:
+def _block() -> None:
+    # Python forgets, in a new child, the signals that came before its hooks ran.
+    # Without a handler of ours they would have ended the child; blocked, they wait.
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEADLY)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _become_an_ordinary_child() -> None:
     global _depth, _pending
     _running.clear()
     _depth, _pending = 0, None
+    _restore_handlers()
+    _unblock()
+
+
+def _restore_handlers() -> None:
+    for number in _DEADLY:
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, signal.SIG_DFL)

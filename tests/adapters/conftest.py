@@ -1,0 +1,79 @@
+"""Requests of members and strangers, to apps on the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from starlette.types import ASGIApp
+
+from orgtenancy import Organization, embedded
+from orgtenancy.identity import HeaderResolver, StaticKeys, TokenResolver, logto
+from tests.adapters.asgi import Answer, request
+from tests.identity.signing import Signer, claims, key_set
+
+SIGNER = Signer("key")
+LOGTO = logto("https://issuer.example", audiences=["https://api.example.com"])
+
+
+@pytest.fixture(scope="session")
+def tokens() -> TokenResolver:
+    """Opens the organization that a token names."""
+    return LOGTO.resolver(StaticKeys(key_set(SIGNER)))
+
+
+@pytest.fixture(scope="session")
+def by_header() -> HeaderResolver:
+    """Opens the organization that `X-Organization` names."""
+    return LOGTO.header_resolver(keys=StaticKeys(key_set(SIGNER)))
+
+
+Member = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def member() -> Member:
+    """Makes the headers of an organization's member."""
+
+    def headers(
+        organization: Organization | str | None, user: str = "alice", scope: str = ""
+    ) -> dict[str, str]:
+        known = organization.id if isinstance(organization, Organization) else organization
+        token = SIGNER.sign(claims(organization_id=known, sub=user, scope=scope or None))
+        return {"authorization": f"Bearer {token}"}
+
+    return headers
+
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def call(event_loop_runner: asyncio.Runner) -> Call:
+    """Sends one request to an app, and returns the whole answer."""
+
+    def send(app: ASGIApp, method: str, path: str, headers: dict[str, str] | None = None) -> Answer:
+        return event_loop_runner.run(request(app, method, path, headers))
+
+    return send
+
+
+SetStatus = Callable[[Organization, str], None]
+
+
+@pytest.fixture
+def set_status(server: embedded.EmbeddedServer) -> SetStatus:
+    """Writes a status into the registry, as another process would."""
+
+    def write(organization: Organization, status: str) -> None:
+        url = server.admin_url.replace("postgresql+psycopg://", "postgresql://", 1)
+        with psycopg.connect(url) as connection:
+            changed = connection.execute(
+                "UPDATE orgtenancy.organizations SET status = %s WHERE id = %s",
+                (status, organization.id),
+            )
+            assert changed.rowcount == 1
+
+    return write

