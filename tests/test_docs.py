@@ -58,11 +58,19 @@ def test_the_python_blocks_of_a_page_run(
     document = parse(page)
     blocks = [example for example in document if isinstance(example.parsed, str)]
     document.namespace.update(__name__=page.stem, __runner__=runner)
-    if any(re.search(r"\bpg\b", block.parsed) for block in blocks):
+    names_pg = any(re.search(r"\bpg\b", block.parsed) for block in blocks)
+    makes_pg = any(re.search(r"^pg = ", block.parsed, re.MULTILINE) for block in blocks)
+    if names_pg and not makes_pg:
         document.namespace["pg"] = request.getfixturevalue("pg")
-    for example in document:
-        with suppress(SkipTest):
-            example.evaluate()
+    try:
+        for example in document:
+            with suppress(SkipTest):
+                example.evaluate()
+    finally:
+        if tenancy := document.namespace.get("tenancy"):
+            runner.run(tenancy.aclose())
+        if makes_pg:
+            document.namespace["pg"].stop()
 
 
 def test_every_skipped_block_says_why() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -66,7 +65,7 @@ class Organization(BaseModel):
     created_at: datetime
     updated_at: datetime
 
-    @cached_property
+    @property  # not cached: `model_copy(update=...)` would copy the old answer
     def is_active(self) -> bool:
         """Whether requests may work in it."""
         return self.status is OrganizationStatus.ACTIVE

@@ -165,6 +165,12 @@ def slow(session: CurrentSyncSession) -> None:
     events.append("slow done")
 
 
+@router.get("/sync/slow-notes")
+def slow_notes(session: CurrentSyncSession) -> list[str]:
+    session.execute(text("SELECT pg_sleep(0.02)"))
+    return []
+
+
 @router.get("/no-session-here")
 async def exempt_with_session(session: CurrentSession) -> None: ...
 
@@ -387,7 +393,7 @@ def test_more_def_endpoints_than_threads_and_connections_do_not_lock_each_other_
     async def main() -> list[int]:
         try:
             answers = await asyncio.gather(
-                *(request(app, "GET", "/sync/notes", headers) for _ in range(90))
+                *(request(app, "GET", "/sync/slow-notes", headers) for _ in range(90))
             )
         finally:
             await tenancy.aclose()
@@ -396,6 +402,29 @@ def test_more_def_endpoints_than_threads_and_connections_do_not_lock_each_other_
     begin = time.monotonic()
     assert event_loop_runner.run(main()) == [200] * 90
     assert time.monotonic() - begin < 10
+
+
+def test_a_def_endpoint_that_gets_no_connection_in_time_is_503(
+    make_tenancy: Callable[..., Tenancy],
+    tokens: TokenResolver,
+    organization: Organization,
+    member: Member,
+    event_loop_runner: asyncio.Runner,
+) -> None:
+    tenancy = make_tenancy(pool_size=1, max_overflow=0, pool_timeout=0.1)
+    app = make_app(tenancy, tokens)
+
+    async def main() -> list[Any]:
+        try:
+            return await asyncio.gather(
+                *(request(app, "GET", "/slow", member(organization)) for _ in range(2))
+            )
+        finally:
+            await tenancy.aclose()
+
+    served, refused = sorted(event_loop_runner.run(main()), key=lambda answer: answer.status)
+    assert (served.status, refused.status) == (200, 503)
+    assert (refused.json["code"], refused.headers["retry-after"]) == ("overloaded", "1")
 
 
 def test_a_cancelled_request_gives_its_connection_back(

@@ -73,11 +73,14 @@ def _run_counted(
     counts: dict[str, dict[str, float]] = {}
     for path in folder.iterdir():
         text = path.read_text()
-        label = re.search(r"^desc: Trigger:.*Client Request: (.*)$|Dump: (.*)$", text, re.M)
-        total = re.search(r"^(?:totals|summary): (\d+)", text, re.M)
-        named = re.search(r"count \[(.*?)\] \[(.*?)\]", text)
-        if label and total and named:
-            counts.setdefault(named[1], {})[named[2]] = int(total[1]) / options.transactions
+        dumped = re.search(r"^desc: Trigger: dump (.*); (.*); (full|empty)$", text, re.M)
+        summary = re.search(r"^summary: (\d+)$", text, re.M)
+        if dumped is None or summary is None:
+            continue
+        by_name = counts.setdefault(dumped[1], {})
+        sign = 1 if dumped[3] == "full" else -1
+        by_name.setdefault(dumped[2], 0)
+        by_name[dumped[2]] += sign * int(summary[1]) / options.transactions
     for workload, by_name in counts.items():
         print(f"\n### {mode}, {workload}, thousand client instructions per transaction\n")
         print("| | thousand | ratio |\n|---|---:|---:|")
@@ -114,14 +117,15 @@ def _count(described: Mapping[str, Any], options: argparse.Namespace) -> None:
                 )
                 gc.collect()
                 gc.disable()
-                _dump("--zero")
-                contender.run(work)
-                _dump(f"--dump=count [{workload.name}] [{contender.name}]")
+                for kind, counted in (("empty", []), ("full", work)):
+                    _control("--zero")
+                    contender.run(counted)
+                    _control(f"--dump={workload.name}; {contender.name}; {kind}")
                 gc.enable()
             contender.close()
 
 
-def _dump(request: str) -> None:
+def _control(request: str) -> None:
     subprocess.run(
         ["callgrind_control", request, str(os.getpid())],
         check=True,

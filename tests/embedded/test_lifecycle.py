@@ -173,6 +173,7 @@ def test_a_signal_stops_the_server_and_then_the_process(place: Path, number: int
     assert not user.directory.exists()
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_start_leaves_nothing(place: Path) -> None:
     for delay in (0.1, 0.3, 0.6):
         done = run(

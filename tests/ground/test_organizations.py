@@ -66,6 +66,15 @@ def test_only_an_active_organization_is_open_for_requests(status: OrganizationSt
     assert make(status=status).is_active == (status is S.ACTIVE)
 
 
+@pytest.mark.parametrize("status", [s for s in S if s is not S.ACTIVE])
+def test_a_copy_with_another_status_is_not_open_because_the_original_was(
+    status: OrganizationStatus,
+) -> None:
+    original = make()
+    assert original.is_active
+    assert not original.model_copy(update={"status": status}).is_active
+
+
 def test_an_organization_cannot_have_an_invalid_id() -> None:
     with pytest.raises(ValidationError, match="it must start with"):
         make("-acme")

@@ -11,7 +11,7 @@ from orgtenancy import Settings, Tenancy
 from tests.registry.worker import status_of
 
 
-def main(url: str, organization_id: str) -> None:
+def main(url: str, organization_id: str, how: str) -> None:
     settings = Settings(listen=True, registry_max_age=60)
     tenancy = Tenancy(url, settings=settings)
     print("parent", status_of(tenancy, organization_id), flush=True)
@@ -22,7 +22,10 @@ def main(url: str, organization_id: str) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns: there are threads
         child = os.fork()
     if child == 0:
-        # What a server that forks its workers would see: a look-up that is not cached.
+        if how == "disposed":
+            # SQLAlchemy's own rule for a child: leave the parent's connections alone.
+            tenancy.engine.dispose(close=False)
+        # What a worker of a forking server does first: a look-up that is not cached.
         tenancy._directory.clear()
         print("child", status_of(tenancy, organization_id), flush=True)
         os.write(tell_ready, b".")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,9 @@ from sqlalchemy import Engine, event
 
 from orgtenancy import OrganizationStatus, Tenancy
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable
+from orgtenancy.organizations import TRANSITIONS
 from orgtenancy.registry import directory, store
-from tests.registry.worker import status_of, worker
+from tests.registry.worker import Dialogue, dialogue, status_of, worker
 from tests.schemas.databases import FreshDatabase, dsn, eventually
 
 LISTEN = 'LISTEN "orgtenancy_organizations"'
@@ -87,8 +88,6 @@ def test_a_second_look_up_sends_no_statement(tenancy: Tenancy) -> None:
 
 
 def test_the_async_look_up_shares_what_the_sync_one_remembers(tenancy: Tenancy) -> None:
-    import asyncio
-
     organization_id = new_id()
     tenancy.schemas.provision(organization_id)
 
@@ -159,30 +158,29 @@ def test_a_process_forgets_what_it_changed_itself(tenancy: Tenancy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "retry_after"),
+    "way",
     [
-        ([OrganizationStatus.SUSPENDED], None),
-        ([OrganizationStatus.FENCED], None),
-        ([OrganizationStatus.ARCHIVED], None),
-        ([OrganizationStatus.ARCHIVED, OrganizationStatus.PURGED], None),
+        [OrganizationStatus.SUSPENDED],
+        [OrganizationStatus.FENCED],
+        [OrganizationStatus.ARCHIVED],
+        [OrganizationStatus.ARCHIVED, OrganizationStatus.PURGED],
     ],
-    ids=lambda way: str(way[-1]) if way else "",
+    ids=lambda way: str(way[-1]),
 )
 def test_a_status_that_is_not_active_shuts_every_door(
-    tenancy: Tenancy, way: list[OrganizationStatus], retry_after: int | None
+    tenancy: Tenancy, way: list[OrganizationStatus]
 ) -> None:
     organization = tenancy.schemas.provision(new_id())
     change(tenancy, organization.id, *way)
-    stale = organization
     for block in (tenancy.organization(organization.id), tenancy.session(organization.id)):
         with pytest.raises(OrganizationUnavailable) as caught:
             block.__enter__()
         error = caught.value
-        assert (error.status, error.retry_after) == (way[-1], retry_after)
+        assert (error.status, error.retry_after) == (way[-1], None)
         assert error.organization_id == organization.id
         assert (error.schema, error.placement) == (organization.schema_name, "default")
     # An object that is known to be closed is refused without a look-up, too.
-    closed = stale.model_copy(update={"status": way[-1]})
+    closed = organization.model_copy(update={"status": way[-1]})
     with pytest.raises(OrganizationUnavailable):
         tenancy.session(closed).__enter__()
 
@@ -213,8 +211,6 @@ def test_one_that_is_being_provisioned_says_to_try_again_soon(tenancy: Tenancy) 
 def test_the_registry_makes_a_transition_exactly_where_the_table_allows_it(
     tenancy: Tenancy, source: OrganizationStatus, target: OrganizationStatus
 ) -> None:
-    from orgtenancy.organizations import TRANSITIONS
-
     organization_id = new_id()
     with tenancy._database.admin_engine.connect() as connection:
         store.reserve(
@@ -387,33 +383,43 @@ def test_many_threads_start_one_listener(database: FreshDatabase, tenancy: Tenan
         assert len(database.backends(LISTEN)) == 1
 
 
+@contextmanager
+def forking(database: FreshDatabase, organization_id: str, how: str) -> Iterator[Dialogue]:
+    """Start a process that looks up an organization, forks, and looks it up in the child."""
+    url = database.url.render_as_string(hide_password=False)
+    with dialogue("tests.registry.forking", url, organization_id, how) as process:
+        yield process
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_listens_on_a_connection_of_its_own(
     database: FreshDatabase, tenancy: Tenancy
 ) -> None:
-    import subprocess
-
-    from tests.registry.worker import PROJECT
-
     organization_id = new_id()
     tenancy.schemas.provision(organization_id)
-    url = database.url.render_as_string(hide_password=False)
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.registry.forking", url, organization_id],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=PROJECT,
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        assert process.stdout.readline().split() == ["parent", "active"]
-        assert process.stdout.readline().split() == ["child", "active"]
+    with forking(database, organization_id, "disposed") as process:
+        assert process.hear() == "parent active"
+        assert process.hear() == "child active"
         eventually(lambda: len(database.backends(LISTEN)) == 2)
         time.sleep(0.1)
         change(tenancy, organization_id, OrganizationStatus.SUSPENDED)
         time.sleep(WITHIN)
-        print(file=process.stdin, flush=True)
-        assert process.stdout.readline().split() == ["child", "suspended"]
-        assert process.stdout.readline().split() == ["parent", "suspended"]
-        assert process.wait(20) == 0
+        process.say("look again")
+        assert process.hear() == "child suspended"
+        # The child has closed its tenancy: what the parent holds still works.
+        assert process.hear() == "parent suspended"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.xfail(reason="Database does not notice a fork", strict=True)
+def test_a_forked_child_does_not_speak_on_its_parents_connections(
+    database: FreshDatabase, tenancy: Tenancy
+) -> None:
+    organization_id = new_id()
+    tenancy.schemas.provision(organization_id)
+    with forking(database, organization_id, "as-it-is") as process:
+        assert process.hear() == "parent active"
+        assert process.hear() == "child active"
+        process.say("look again")
+        assert process.hear() == "child active"
+        assert process.hear() == "parent active"

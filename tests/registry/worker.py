@@ -32,37 +32,54 @@ def status_of(tenancy: Tenancy, organization_id: str) -> str:
         return type(error).__name__
 
 
-class Worker:
-    """Asks the other process."""
+class Dialogue:
+    """Another process, and the lines that go to and fro."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+        self.process = process
+
+    def say(self, line: str) -> None:
+        """Send it a line."""
+        assert self.process.stdin
+        print(line, file=self.process.stdin, flush=True)
+
+    def hear(self) -> str:
+        """Return its next line; an empty text when it has ended."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
 
     def status_of(self, organization_id: str) -> str:
-        """Return the status that the other process sees."""
-        assert self._process.stdin
-        assert self._process.stdout
-        print(organization_id, file=self._process.stdin, flush=True)
-        return self._process.stdout.readline().strip()
+        """Return the status that the worker sees."""
+        self.say(organization_id)
+        return self.hear()
 
 
 @contextmanager
-def worker(url: URL, **settings: object) -> Iterator[Worker]:
-    """Start another process, and end it with the block."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.registry.worker",
-        url.render_as_string(hide_password=False),
-        json.dumps(settings),
-    ]
+def dialogue(module: str, *arguments: str) -> Iterator[Dialogue]:
+    """Run a module of the tests in another process, and let it end well with the block."""
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
     ) as process:
-        yield Worker(process)
-        assert process.stdin
-        process.stdin.close()
-        assert process.wait(10) == 0
+        try:
+            yield Dialogue(process)
+            assert process.stdin
+            process.stdin.close()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
+@contextmanager
+def worker(url: URL, **settings: object) -> Iterator[Dialogue]:
+    """Start another process that answers which status it sees."""
+    with dialogue(
+        "tests.registry.worker", url.render_as_string(hide_password=False), json.dumps(settings)
+    ) as process:
+        yield process
 
 
 def main(url: str, settings: str) -> None:

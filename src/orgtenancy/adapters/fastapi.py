@@ -18,13 +18,17 @@ therefore opens `tenancy.session()` itself; the organization is still bound ther
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 from fastapi import Depends, FastAPI
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.requests import HTTPConnection
 
 from orgtenancy.adapters import PROBLEM_MEDIA_TYPE, Problem
@@ -122,33 +126,66 @@ async def organization_sync_session(
     """Give the request's transaction to `def` endpoints; behind `CurrentSyncSession`.
 
     A coroutine, since what a `def` dependency binds is lost before the endpoint runs.
+
+    Raises:
+        sqlalchemy.exc.TimeoutError: If no connection is free within `pool_timeout`.
     """
-    block = tenancy_of(connection).session()
-    # The block resets what it set, which must happen in the context it was set in: one
-    # context goes with it from thread to thread. Its I/O all happens when it ends.
-    context = copy_context()
-    session = context.run(block.__enter__)
+    tenancy = tenancy_of(connection)
+    async with _turn(tenancy):
+        block = tenancy.session()
+        # The block resets what it set, which must happen in the context it was set in: one
+        # context goes with it from thread to thread. Its I/O all happens when it ends.
+        context = copy_context()
+        session = context.run(block.__enter__)
 
-    async def end(error: BaseException | None) -> None:
-        with anyio.CancelScope(shield=True):
-            # Not a thread of the pool: endpoints that wait for a connection may hold them
-            # all, while this one waits to give its connection back.
-            await anyio.to_thread.run_sync(
-                context.run,
-                block.__exit__,
-                None if error is None else type(error),
-                error,
-                None if error is None else error.__traceback__,
-                limiter=anyio.CapacityLimiter(1),
-            )
+        async def end(error: BaseException | None) -> None:
+            with anyio.CancelScope(shield=True):
+                # Not a thread of the pool: a transaction must not stay open for want of one.
+                await anyio.to_thread.run_sync(
+                    context.run,
+                    block.__exit__,
+                    None if error is None else type(error),
+                    error,
+                    None if error is None else error.__traceback__,
+                    limiter=anyio.CapacityLimiter(1),
+                )
 
-    with bind(session_var, session):
-        try:
-            yield session
-        except BaseException as error:
-            await end(error)
-            raise
-        await end(None)
+        with bind(session_var, session):
+            try:
+                yield session
+            except BaseException as error:
+                await end(error)
+                raise
+            await end(None)
+
+
+_turns: RunVar[WeakKeyDictionary[Tenancy, dict[str, anyio.Semaphore]]] = RunVar("orgtenancy.turns")
+
+
+@asynccontextmanager
+async def _turn(tenancy: Tenancy) -> AsyncIterator[None]:
+    """Wait until the pool has a connection for one more `def` endpoint.
+
+    Without turns, endpoints that wait for a connection take all threads, and those that
+    have one wait for a thread to serialize their response in: none of them goes on.
+    """
+    turns = _turns.get(None)
+    if turns is None:
+        _turns.set(turns := WeakKeyDictionary())
+    settings = tenancy.settings
+    turn = turns.setdefault(tenancy, {}).setdefault(
+        current_organization().placement,
+        anyio.Semaphore(settings.pool_size + settings.max_overflow),
+    )
+    try:
+        with anyio.fail_after(settings.pool_timeout):
+            await turn.acquire()
+    except TimeoutError:
+        raise PoolTimeout("no connection is free for the request") from None
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 async def _actor() -> Actor:

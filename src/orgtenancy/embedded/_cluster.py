@@ -139,6 +139,7 @@ class Cluster:
         Raises:
             EmbeddedServerError: It does not start; the message has the end of its log.
         """
+        self._forget_the_dead()
         run = _folders.socket_folder(self.folder, self._account)
         listen = {
             "listen_addresses": "" if run else "127.0.0.1",
@@ -155,7 +156,6 @@ class Cluster:
         if lock is None:
             raise EmbeddedServerError(f"The server in {self.folder} runs already.")
         try:
-            self._forget_the_dead()
             log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             try:
                 # The shell ends at once, so the server is no child of ours: nobody

@@ -104,7 +104,9 @@ def socket_folder(folder: Path, account: Account) -> Path | None:
             continue
         if candidate.parent != folder:
             Account.for_folder(temporary_parent())
-        candidate.mkdir(mode=0o700, exist_ok=True)
+        # A killed server leaves its socket, with a lock that names a pid.
+        remove(candidate)
+        candidate.mkdir(mode=0o700)
         account.give(candidate)
         return candidate
     return None

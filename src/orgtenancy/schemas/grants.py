@@ -5,7 +5,7 @@ Every statement here is composed; a name is never formatted into SQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -16,6 +16,15 @@ from orgtenancy.naming import REGISTRY_SCHEMA
 from orgtenancy.schemas.revisions import VERSION_TABLE
 
 _name = sql.Identifier
+
+# Predefined roles whose members read or write what no schema keeps from them.
+_PREDEFINED = (
+    "pg_read_all_data",
+    "pg_write_all_data",
+    "pg_execute_server_program",
+    "pg_read_server_files",
+    "pg_write_server_files",
+)
 
 
 def execute(connection: Connection, statements: Iterable[sql.Composable]) -> None:
@@ -123,6 +132,7 @@ def check_login(connection: Connection, login: str) -> None:
         "bypasses row security": row.rolbypassrls,
         "is also the owner of the schemas": row.is_owner,
     }
+    powers |= {f"may become {role!r}": True for role in _dangerous_roles(connection, login)}
     if found := [power for power, has_it in powers.items() if has_it]:
         raise ConfigurationError(
             f"the app's login {login!r} {' and '.join(found)}: PostgreSQL could not keep it "
@@ -130,6 +140,23 @@ def check_login(connection: Connection, login: str) -> None:
         )
     if row.rolinherit:
         execute(connection, [sql.SQL("ALTER ROLE {} NOINHERIT").format(_name(login))])
+
+
+def _dangerous_roles(connection: Connection, login: str) -> Sequence[str]:
+    """Return the roles that a login is a member of, and that reach past any schema.
+
+    That it does not inherit from them is no help: it may still `SET ROLE`, and from
+    PostgreSQL 16 on a membership given earlier inherits whatever the login's attribute says.
+    """
+    return connection.scalars(
+        text(
+            "SELECT rolname FROM pg_roles WHERE rolname <> :login "
+            "AND pg_has_role(:login, oid, 'MEMBER') AND (rolsuper OR rolcreaterole "
+            "OR rolbypassrls OR rolname = current_user OR rolname = ANY (:predefined)) "
+            "ORDER BY rolname"
+        ),
+        {"login": login, "predefined": list(_PREDEFINED)},
+    ).all()
 
 
 def prepare_database(connection: Connection, database: str, login: str) -> None:
