@@ -70,9 +70,7 @@ def by_query_to_xml(connection: psycopg.Connection[Any], schema: str) -> object:
 
 
 def by_write(connection: psycopg.Connection[Any], schema: str) -> object:
-    query = sql.SQL("INSERT INTO {} VALUES (9, 'planted')").format(
-        sql.Identifier(schema, "notes")
-    )
+    query = sql.SQL("INSERT INTO {} VALUES (9, 'planted')").format(sql.Identifier(schema, "notes"))
     return connection.execute(query).statusmessage
 
 
@@ -98,9 +96,7 @@ def by_discovery(connection: psycopg.Connection[Any], schema: str) -> object:
     assert len(tables) > 1
     for (table,) in tables:
         with pytest.raises(errors.InsufficientPrivilege), connection.transaction():
-            connection.execute(
-                sql.SQL("SELECT * FROM {}").format(sql.Identifier(schema, table))
-            )
+            connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(schema, table)))
     return qualified(connection, schema)
 
 

@@ -121,9 +121,7 @@ def test_a_connection_that_served_many_organizations_is_closed(
     two_organizations: tuple[Organization, Organization],
 ) -> None:
     third = tenancy.schemas.provision(two_organizations[0].id + "c")
-    other = make_tenancy(
-        pool_size=1, max_overflow=0, listen=False, organizations_per_connection=2
-    )
+    other = make_tenancy(pool_size=1, max_overflow=0, listen=False, organizations_per_connection=2)
     pids = []
     for organization in (*two_organizations, two_organizations[0], third, third):
         with other.session(organization) as session:

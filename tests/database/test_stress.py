@@ -134,9 +134,7 @@ def test_no_row_and_no_setting_of_another_organization_is_ever_seen(
     tenancy: Tenancy, make_tenancy: Callable[..., Tenancy], seconds: float
 ) -> None:
     prefix = f"storm-{uuid4().hex[:8]}"
-    organizations = [
-        tenancy.schemas.provision(f"{prefix}-{n}") for n in range(ORGANIZATIONS)
-    ]
+    organizations = [tenancy.schemas.provision(f"{prefix}-{n}") for n in range(ORGANIZATIONS)]
     stormy = make_tenancy(pool_size=POOL, max_overflow=0, pool_timeout=120, listen=False)
     before = settled_backends(tenancy, 0)
 

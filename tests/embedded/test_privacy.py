@@ -171,7 +171,7 @@ def test_programs_in_a_closed_home_are_copied_once(
     assert _binaries.find(18).folder.is_relative_to(home)
     for _ in range(2):
         with embedded.server(major=18) as pg:
-            program = os.readlink(f"/proc/{postmaster(pg.directory)}/exe")
+            program = str(Path(f"/proc/{postmaster(pg.directory)}/exe").readlink())
             assert program.startswith(str(place / "orgtenancy-0" / "bin-18-"))
             assert value(pg.url, "SELECT 1") == 1
     assert len(list((place / "orgtenancy-0").glob("bin-*"))) == 1

@@ -31,9 +31,11 @@ from orgtenancy.database.cursors import (
 )
 from orgtenancy.database.scope import Scope, ScopedBegin, scoped_begin
 from orgtenancy.errors import (
+    ConfigurationError,
     OrganizationContextMissing,
     OrganizationMismatch,
     OrganizationUnavailable,
+    OrgTenancyError,
     TransactionRequired,
 )
 
@@ -161,13 +163,19 @@ class ScopedConnection(BaseConnection[Any]):
     def scope_error(self, result: PGresult, scope: Scope) -> Exception:
         """Return the error for a scope that the server did not let the connection enter."""
         error = errors.error_from_result(result, encoding=self.pgconn._encoding)
-        if scope.organization_id is None or not isinstance(error, _ROLE_REFUSED):
+        if not isinstance(error, _ROLE_REFUSED):
             return error
-        refused = OrganizationUnavailable(
-            f"PostgreSQL refused organization {scope.organization_id!r}: {error}",
-            organization_id=scope.organization_id,
-            schema=scope.path[0],
-        )
+        refused: OrgTenancyError
+        if scope.organization_id is None:
+            refused = ConfigurationError(
+                f"this database has no registry for this login, run `install()` first: {error}"
+            )
+        else:
+            refused = OrganizationUnavailable(
+                f"PostgreSQL refused organization {scope.organization_id!r}: {error}",
+                organization_id=scope.organization_id,
+                schema=scope.path[0],
+            )
         refused.__cause__ = error
         return refused
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
+from functools import cache
 from threading import RLock
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
@@ -48,6 +51,23 @@ def normalize_url(url: str | URL) -> URL:
     return parsed.set(drivername="postgresql+psycopg")
 
 
+_databases: WeakSet[Database] = WeakSet()
+
+
+@cache
+def _register_fork_handler() -> None:
+    def forget() -> None:
+        for database in _databases:
+            database.forget_connections()
+
+    os.register_at_fork(after_in_child=forget)
+
+
+def _forget_after_fork(database: Database) -> None:
+    _register_fork_handler()
+    _databases.add(database)
+
+
 class Database:
     """One placement: a PostgreSQL server, as the app's login and as the owner sees it.
 
@@ -83,6 +103,7 @@ class Database:
             self._async_login_engine, self._dispose_later, limit
         )
         self._disposals: set[asyncio.Task[None]] = set()
+        _forget_after_fork(self)
         self._lock = RLock()
         self._engine: Engine | None = None
         self._async_engine: AsyncEngine | None = None
@@ -174,6 +195,18 @@ class Database:
                 await engine.dispose()
         await asyncio.gather(*self._disposals)
         self.close()
+
+    def forget_connections(self) -> None:
+        """Leave all connections to the parent process, after a fork.
+
+        Two processes on one socket would read each other's answers.
+        """
+        self._lock = RLock()
+        async_engines = (self._async_engine, *self._async_logins.pop_all())
+        engines = (self._engine, self._admin_engine, *self._logins.pop_all())
+        for engine in (*engines, *(e.sync_engine for e in async_engines if e is not None)):
+            if engine is not None:
+                engine.dispose(close=False)
 
     @property
     def _has_logins(self) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Protocol
 
+from orgtenancy.errors import EmbeddedServerError
+
 # The signals whose default action ends the process without running `atexit`.
 # SIGINT is not among them: Python raises KeyboardInterrupt, which unwinds.
 _DEADLY = (signal.SIGTERM, signal.SIGHUP)
@@ -70,11 +72,11 @@ def uninterrupted() -> Iterator[None]:
 
 def stop_all() -> None:
     """Stop every server of this process, the newest first."""
-    failure: Exception | None = None
+    failure: EmbeddedServerError | None = None
     for server in reversed(_running.copy()):
         try:
             server.stop()
-        except Exception as exc:
+        except EmbeddedServerError as exc:
             failure = exc
     if failure is not None:
         raise failure

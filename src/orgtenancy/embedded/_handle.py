@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from orgtenancy.embedded import _exits
+from orgtenancy.errors import EmbeddedServerError
 
 
 class EmbeddedServer:
@@ -56,7 +57,10 @@ class EmbeddedServer:
         with _exits.uninterrupted(), self._lock:
             if self._stopped:
                 return
-            self._release()
+            try:
+                self._release()
+            except OSError as exc:
+                raise EmbeddedServerError(f"The embedded PostgreSQL cannot stop: {exc}") from exc
             self._stopped = True
             _exits.discard(self)
 

@@ -69,6 +69,9 @@ def drop(database: Database, organization_id: str, *, confirm: str, force: bool)
         ]
         if grants.role_exists(connection, role):
             name = sql.Identifier(role)
+            # An owner that is no superuser needs the role's rights to take them away.
+            version = grants.server_version(connection)
+            statements.append(grants.inherit(role, version))
             statements.append(sql.SQL("DROP OWNED BY {}").format(name))
             statements.append(sql.SQL("DROP ROLE {}").format(name))
         grants.execute(connection, statements)

@@ -46,6 +46,12 @@ def membership(role: str, login: str, version: int) -> sql.Composable:
     return grant + sql.SQL(" WITH INHERIT FALSE, SET TRUE") if version >= 16 else grant
 
 
+def inherit(role: str, version: int) -> sql.Composable:
+    """Return the statement that gives the owner itself the rights of a role."""
+    grant = sql.SQL("GRANT {} TO CURRENT_USER").format(_name(role))
+    return grant + sql.SQL(" WITH INHERIT TRUE") if version >= 16 else grant
+
+
 def create_role(role: str, login: str, version: int) -> list[sql.Composable]:
     """Return the statements that make an organization's role."""
     return [

@@ -37,10 +37,12 @@ def provision(
 
     Raises:
         InvalidOrganizationId: If the id breaks a naming rule.
+        ConfigurationError: If the modules' revisions are no tree with one head per module.
         OrganizationUnavailable: If it is there, but neither active nor provisioning.
         ProvisioningFailed: If its schema could not be made; nothing of it remains.
     """
     schema = schema_name(organization_id)
+    _ = revisions.heads  # a broken module is found before anything is reserved
     engine = database.admin_engine
     while True:
         with engine.begin() as connection:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, NoReturn
 
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -56,15 +56,31 @@ class Revisions:
     @cached_property
     def heads(self) -> Mapping[str, str]:
         """The newest revision of each module, by the module's name."""
+        try:
+            revisions = list(self.directory.walk_revisions())
+        except Exception as error:  # revisions are code of the modules, and may raise anything
+            names = ", ".join(module.name for module in self.modules)
+            raise ConfigurationError(
+                f"the revisions of {names} cannot be loaded: {error}"
+            ) from error
         heads = {}
         for module in self.modules:
-            found = self.directory.get_revisions(f"{module.name}@head")
-            if len(found) != 1 or found[0] is None:
+            # Not `name@head`: Alembic counts the heads that depend on the module's as well,
+            # and takes an unknown label for the beginning of a revision's id.
+            folder = module.migrations.resolve()
+            found = [
+                revision.revision
+                for revision in revisions
+                if revision.is_head
+                and module.name in revision.branch_labels
+                and Path(revision.path).resolve().parent == folder
+            ]
+            if len(found) != 1:
                 raise ConfigurationError(
                     f"module {module.name!r} needs exactly one head revision on the branch "
                     f"label {module.name!r}, found {len(found)}"
                 )
-            heads[module.name] = found[0].revision
+            heads[module.name] = found[0]
         return heads
 
     def install(self, connection: Connection) -> None:
@@ -111,8 +127,16 @@ def upgrade(connection: Connection, directory: ScriptDirectory) -> None:
             "version_table": VERSION_TABLE,
         },
     )
+    context.autocommit_block = _refuse_autocommit  # type: ignore[method-assign]
     with _alembic(Operations(context)):
         context.run_migrations()
+
+
+def _refuse_autocommit() -> NoReturn:
+    raise ConfigurationError(
+        "a revision uses autocommit_block(): it would commit a half-made schema, and leave "
+        "the organization's search_path, which ends with the transaction"
+    )
 
 
 class _NeedsConnection(Exception):
@@ -126,7 +150,8 @@ def _refuse_connection() -> Connection:
 def _render(directory: ScriptDirectory) -> str | None:
     buffer = io.StringIO()
     context = MigrationContext.configure(
-        dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
+        # Replayed without parameters: the default style would double every percent sign.
+        dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
         opts={
             "fn": _to_heads(directory),
             "script": directory,
@@ -136,6 +161,7 @@ def _render(directory: ScriptDirectory) -> str | None:
             "version_table": VERSION_TABLE,
         },
     )
+    context.autocommit_block = _refuse_autocommit  # type: ignore[method-assign]
     try:
         operations = Operations(context)
         # Reading rows and looking into the catalog both start with this method. The
@@ -143,7 +169,11 @@ def _render(directory: ScriptDirectory) -> str | None:
         operations.get_bind = _refuse_connection  # type: ignore[method-assign]
         with _alembic(operations):
             context.run_migrations()
-    except _NeedsConnection:
+    except ConfigurationError:
+        raise
+    except Exception:
+        # Whatever a revision misses without a connection: if it is broken rather than in
+        # need of one, it says so when it is run online.
         return None
     return buffer.getvalue()
 

@@ -1,0 +1,1 @@
+"""Host apps that show the library at work."""
