@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         listen: Whether to hold one connection per process that hears of changes to the
             registry at once. Needs a server or a pooler that serves `LISTEN`.
         extensions_schema: A schema with extensions, in every organization's path.
-        drop_batch_size: Tables dropped per transaction; each takes a dozen locks.
+        drop_batch_size: Objects dropped per transaction; a table takes a dozen locks.
         max_attempts: How often `Tenancy.run` tries a function that PostgreSQL asks to retry.
     """
 

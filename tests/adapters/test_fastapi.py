@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
@@ -161,6 +160,7 @@ async def moderate() -> str:
 
 @router.get("/slow")
 def slow(session: CurrentSyncSession) -> None:
+    events.append("slow begun")
     session.execute(text("SELECT pg_sleep(0.3)"))
     events.append("slow done")
 
@@ -386,7 +386,7 @@ def test_more_def_endpoints_than_threads_and_connections_do_not_lock_each_other_
     member: Member,
     event_loop_runner: asyncio.Runner,
 ) -> None:
-    tenancy = make_tenancy(pool_size=2, max_overflow=0, pool_timeout=15)
+    tenancy = make_tenancy(pool_size=2, max_overflow=0, pool_timeout=10)
     app = make_app(tenancy, tokens)
     headers = member(organization)
 
@@ -399,9 +399,7 @@ def test_more_def_endpoints_than_threads_and_connections_do_not_lock_each_other_
             await tenancy.aclose()
         return [answer.status for answer in answers]
 
-    begin = time.monotonic()
     assert event_loop_runner.run(main()) == [200] * 90
-    assert time.monotonic() - begin < 10
 
 
 def test_a_def_endpoint_that_gets_no_connection_in_time_is_503(
@@ -436,13 +434,14 @@ def test_a_cancelled_request_gives_its_connection_back(
 ) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(request(app, "GET", "/slow", member(organization)))
-        await asyncio.sleep(0.1)
+        while not events:
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     event_loop_runner.run(main())
-    assert events == ["slow done"]
+    assert events == ["slow begun", "slow done"]
     assert tenancy.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 

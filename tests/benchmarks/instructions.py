@@ -73,7 +73,7 @@ def _run_counted(
     counts: dict[str, dict[str, float]] = {}
     for path in folder.iterdir():
         text = path.read_text()
-        dumped = re.search(r"^desc: Trigger: dump (.*); (.*); (full|empty)$", text, re.M)
+        dumped = re.search(r"^desc: Trigger: dump (.*) / (.*) / (full|empty)$", text, re.M)
         summary = re.search(r"^summary: (\d+)$", text, re.M)
         if dumped is None or summary is None:
             continue
@@ -120,7 +120,7 @@ def _count(described: Mapping[str, Any], options: argparse.Namespace) -> None:
                 for kind, counted in (("empty", []), ("full", work)):
                     _control("--zero")
                     contender.run(counted)
-                    _control(f"--dump={workload.name}; {contender.name}; {kind}")
+                    _control(f"--dump={workload.name} / {contender.name} / {kind}")
                 gc.enable()
             contender.close()
 

@@ -64,7 +64,7 @@ REFUSED = {
     " a": "must start with",
     "'; DROP SCHEMA public; --": "must start with",
     'a"b': "are allowed, not '\"'",
-    "a'b": "are allowed, not \"'\"",
+    "a'b": 'are allowed, not "\'"',
     "a;b": "are allowed, not ';'",
     "a b": "are allowed, not ' '",
     "a.b": "are allowed, not '.'",

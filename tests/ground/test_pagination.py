@@ -156,7 +156,9 @@ def test_a_value_that_no_key_of_postgresql_can_hold_is_refused(part: Any) -> Non
         decode_cursor(ORDER, forge([ORDER, part]), 1)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5_000, '{"a":1}', "null", '""', "[]", "[[]]"])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "1" * 5_000, '{"a":1}', "null", '""', "[]", "[[]]"]
+)
 def test_a_document_of_another_shape_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursor):
         decode_cursor(ORDER, base64.urlsafe_b64encode(text.encode()).decode(), 1)

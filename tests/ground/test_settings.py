@@ -51,7 +51,9 @@ def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) 
 def test_a_tenancy_reads_the_environment_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORGTENANCY_POOL_SIZE", "7")
     assert Tenancy("postgresql://app@db/app").settings.pool_size == 7
-    assert Tenancy("postgresql://app@db/app", settings=Settings(pool_size=2)).settings.pool_size == 2
+    assert (
+        Tenancy("postgresql://app@db/app", settings=Settings(pool_size=2)).settings.pool_size == 2
+    )
 
 
 def test_a_variable_without_the_prefix_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "payload nested without end": lambda: signed(b'{"a":' * 2000 + b"1" + b"}" * 2000),
     "a claim twice": lambda: signed(json.dumps(claims()).replace("{", '{"sub":"x",', 1).encode()),
     "expiry without end": lambda: signed(json.dumps(claims(exp=float("inf"))).encode()),
+    "a claim that is not JSON": lambda: signed(json.dumps(claims(x=float("nan"))).encode()),
     "expiry too large": lambda: signed(json.dumps({**claims(), "exp": 0})
                                        .replace('"exp": 0', '"exp": 1e400').encode()),
     "empty": lambda: "",

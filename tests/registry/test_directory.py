@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, make_url
 
 from orgtenancy import OrganizationStatus, Tenancy
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable
 from orgtenancy.organizations import TRANSITIONS
 from orgtenancy.registry import directory, store
+from orgtenancy.registry.listener import ChangeListener
 from tests.registry.worker import Dialogue, dialogue, status_of, worker
 from tests.schemas.databases import FreshDatabase, dsn, eventually
 
@@ -372,6 +374,22 @@ def test_closing_a_tenancy_ends_its_listener_and_the_next_look_up_starts_another
     listening._directory.clear()
     assert status_of(listening, "here-before") == "active"
     eventually(lambda: len(database.backends(LISTEN)) == 1)
+
+
+def test_closing_does_not_wait_longer_than_a_connection_may_take() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
+        port = silent.getsockname()[1]
+        listener = ChangeListener(
+            make_url(f"postgresql+psycopg://app@127.0.0.1:{port}/app"),
+            lambda organization_id: None,
+            lambda: None,
+            connect_timeout=2,
+        )
+        listener.start()
+        time.sleep(0.2)
+        start = time.monotonic()
+        listener.stop()
+        assert time.monotonic() - start < 4
 
 
 def test_many_threads_start_one_listener(database: FreshDatabase, tenancy: Tenancy) -> None:

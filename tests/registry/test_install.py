@@ -118,7 +118,10 @@ def test_the_registrys_migrations_make_the_tables_that_the_code_uses(
 
 
 def test_processes_that_install_at_once_all_succeed(bare_database: FreshDatabase) -> None:
-    urls = [u.render_as_string(hide_password=False) for u in (bare_database.url, bare_database.admin_url)]
+    urls = [
+        u.render_as_string(hide_password=False)
+        for u in (bare_database.url, bare_database.admin_url)
+    ]
     with (
         dialogue("tests.registry.installing", *urls) as one,
         dialogue("tests.registry.installing", *urls) as two,
@@ -210,7 +213,7 @@ def test_a_missing_login_is_refused_with_the_command_that_makes_it(
     with bare_database.tenancy(url=login) as tenancy:
         with pytest.raises(ConfigurationError) as caught:
             tenancy.install()
-    command = "CREATE ROLE \"who\"\"ever\" LOGIN NOINHERIT PASSWORD '...'"
+    command = 'CREATE ROLE "who""ever" LOGIN NOINHERIT PASSWORD \'...\''
     assert str(caught.value).endswith(command)
     with psycopg.connect(dsn(bare_database.admin_url)) as connection:
         connection.execute(command.encode())  # it is a command

@@ -55,7 +55,10 @@ class FreshDatabase:
 
     def schemas(self) -> set[str]:
         """Return the names of all schemas of organizations."""
-        return {row[0] for row in self.ask(r"SELECT nspname FROM pg_namespace WHERE nspname LIKE 'org\_%'")}
+        return {
+            row[0]
+            for row in self.ask(r"SELECT nspname FROM pg_namespace WHERE nspname LIKE 'org\_%'")
+        }
 
     def roles(self) -> set[str]:
         """Return the names of all roles of this database's organizations."""
@@ -66,18 +69,21 @@ class FreshDatabase:
         )
         return {row[0] for row in found}
 
-    def backends(self, query: str = "%") -> list[int]:
-        """Return the processes of other clients of this database whose last query is like one."""
+    def backends(self, query: str) -> list[int]:
+        """Return the processes of this database whose last query is this one."""
         found = self.ask(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND query LIKE %s",
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = %s",
             query,
         )
         return [row[0] for row in found]
 
     def wait_until_idle(self) -> None:
-        """Wait until the server has noticed that all other clients are gone."""
-        eventually(lambda: not self.backends(), 20)
+        """Wait until the server has noticed that clients in a transaction are gone."""
+        busy = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND state <> 'idle'"
+        )
+        eventually(lambda: not self.ask(busy), 20)
 
 
 def dsn(url: URL) -> str:

@@ -50,9 +50,7 @@ def shape(inspector: Inspector, table: str, schema: str | None) -> dict[str, Any
             for t in things
         }
 
-    columns = [
-        {**c, "type": str(c["type"])} for c in inspector.get_columns(table, schema=schema)
-    ]
+    columns = [{**c, "type": str(c["type"])} for c in inspector.get_columns(table, schema=schema)]
     return {
         "columns": named(columns),
         "key": inspector.get_pk_constraint(table, schema=schema)["constrained_columns"],
@@ -224,7 +222,8 @@ def test_two_processes_of_eight_threads_make_one_organization(
     bare_database: FreshDatabase, installed: Tenancy
 ) -> None:
     urls = [
-        u.render_as_string(hide_password=False) for u in (bare_database.url, bare_database.admin_url)
+        u.render_as_string(hide_password=False)
+        for u in (bare_database.url, bare_database.admin_url)
     ]
     with (
         dialogue("tests.schemas.provisioning", *urls) as one,
@@ -298,8 +297,12 @@ def test_a_schema_that_the_registry_does_not_know_is_not_touched(
     with pytest.raises(ProvisioningFailed, match="org_acme"):
         installed.schemas.provision("acme")
     assert bare_database.ask('SELECT answer FROM "org_acme".theirs') == [(42,)]
-    assert bare_database.ask("SELECT relname FROM pg_class WHERE relnamespace = 'org_acme'::regnamespace") == [("theirs",)]
-    assert bare_database.ask("SELECT nspacl FROM pg_namespace WHERE nspname = 'org_acme'") == [(None,)]
+    assert bare_database.ask(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'org_acme'::regnamespace"
+    ) == [("theirs",)]
+    assert bare_database.ask("SELECT nspacl FROM pg_namespace WHERE nspname = 'org_acme'") == [
+        (None,)
+    ]
     assert bare_database.roles() == set()
     assert all_organizations(installed) == []
 

@@ -56,8 +56,8 @@ def test_a_revision_with_percent_signs_colons_and_quotes_is_replayed_as_it_is(
     module = make_module(
         "texts",
         "op.create_table('texts', sa.Column('body', sa.Text), sa.Column('n', sa.Integer))",
-        'op.execute("INSERT INTO texts VALUES (\'100 %s %(x)s %% \\\\:colon \\\'\\\'quoted\\\'\\\'\', 1)")',
-        "op.create_check_constraint('like', 'texts', \"body LIKE '%' AND body NOT LIKE '\\%'\")\n"
+        "op.execute(\"INSERT INTO texts VALUES ('100 %s %(x)s %% \\\\:colon \\'\\'quoted\\'\\'', 1)\")",
+        "op.create_check_constraint('like', 'texts', \"body LIKE '%'\")\n"
         "op.alter_column('texts', 'body', server_default='50 %')",
         "t = sa.table('texts', sa.column('body', sa.Text), sa.column('n', sa.Integer))\n"
         "op.bulk_insert(t, [{'body': \"it's; -- 50 %\", 'n': 2}])",
@@ -73,7 +73,10 @@ def test_a_revision_with_percent_signs_colons_and_quotes_is_replayed_as_it_is(
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'like'"
     )
     assert "%%" not in check
-    ((default,),) = bare_database.ask("SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef")
+    ((default,),) = bare_database.ask(
+        "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef "
+        "WHERE adrelid = 'org_acme.texts'::regclass"
+    )
     assert default == "'50 %'::text"
 
 
@@ -95,7 +98,9 @@ def test_a_module_may_refer_to_the_tables_of_one_that_it_depends_on(
         made = tenancy.schemas.provision("acme")
     assert made.revisions == {"base": "base_0002", "addon": "addon_0001"}
     assert ids(bare_database, "extras") == []
-    stamped = {row[0] for row in bare_database.ask('SELECT version_num FROM "org_acme".alembic_version')}
+    stamped = {
+        row[0] for row in bare_database.ask('SELECT version_num FROM "org_acme".alembic_version')
+    }
     assert "addon_0001" in stamped  # Alembic takes base_0002 as implied by it
     assert stamped <= {"base_0002", "addon_0001"}
 

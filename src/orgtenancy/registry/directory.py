@@ -37,7 +37,12 @@ class OrganizationDirectory:
         self._generation = 0
         self._lock = Lock()
         self._listener = (
-            ChangeListener(database.url, self.forget, self.clear)
+            ChangeListener(
+                database.url,
+                self.forget,
+                self.clear,
+                connect_timeout=database.settings.connect_timeout,
+            )
             if database.settings.listen
             else None
         )

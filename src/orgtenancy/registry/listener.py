@@ -30,14 +30,21 @@ class ChangeListener:
         url: The app's login; `LISTEN` needs no right.
         on_change: Called with the id of an organization that changed.
         on_gap: Called after connecting, when changes may have been missed.
+        connect_timeout: Seconds to wait for the server, and so for `stop` at the most.
     """
 
     def __init__(
-        self, url: URL, on_change: Callable[[str], None], on_gap: Callable[[], None]
+        self,
+        url: URL,
+        on_change: Callable[[str], None],
+        on_gap: Callable[[], None],
+        *,
+        connect_timeout: int,
     ) -> None:
         self._url = url
         self._on_change = on_change
         self._on_gap = on_gap
+        self._connect_timeout = connect_timeout
         self._stop = Event()
         self._lock = Lock()
         self._thread: Thread | None = None
@@ -51,7 +58,9 @@ class ChangeListener:
             if self._process == os.getpid():
                 return
             self._stop = Event()
-            self._thread = Thread(target=self._run, name="orgtenancy-listener", daemon=True)
+            self._thread = Thread(
+                target=self._run, args=(self._stop,), name="orgtenancy-listener", daemon=True
+            )
             self._process = os.getpid()
             self._thread.start()
 
@@ -64,8 +73,8 @@ class ChangeListener:
         if owned and thread is not None:
             thread.join()
 
-    def _run(self) -> None:
-        stop, delay = self._stop, _POLL
+    def _run(self, stop: Event) -> None:
+        delay = _POLL
         while not stop.is_set():
             try:
                 with self._connect() as connection:
@@ -82,6 +91,7 @@ class ChangeListener:
 
     def _connect(self) -> psycopg.Connection:
         options: dict[str, Any] = {
+            "connect_timeout": self._connect_timeout,
             **self._url.query,
             **self._url.translate_connect_args(username="user", database="dbname"),
         }

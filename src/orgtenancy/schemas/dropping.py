@@ -1,45 +1,31 @@
 """Dropping an organization, in steps that cannot exhaust the server's locks.
 
 Dropping a table locks it, its indexes, its TOAST table and all tables it is tied to; a
-whole schema in one transaction can pass `max_locks_per_transaction`. So the tables go
-in batches, each in a transaction of its own, and role, schema and registry row with the
-last one. The organization is archived and shut out first: killed at any point, it is
+whole schema in one transaction can pass `max_locks_per_transaction`. So what it holds
+goes in batches, each in a transaction of its own, and role, schema and registry row with
+the last one. The organization is archived and shut out first: killed at any point, it is
 closed, known to the registry, and another call finishes it.
+
+Every batch locks the organization's row: calls at the same time take turns, and one that
+lags behind does not touch an organization that was made anew under the same id.
 """
 
 from __future__ import annotations
 
 from psycopg import sql
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import DropRefused, OrganizationNotFound
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import store
-from orgtenancy.schemas import grants
+from orgtenancy.schemas import grants, objects
 from orgtenancy.settings import IsolationLevel
 
 _OPEN = frozenset({OrganizationStatus.ACTIVE, OrganizationStatus.FENCED})
 
-# What CASCADE would not reach from a table, or would reach one object at a time.
-_RELATIONS = text(
-    """
-    SELECT c.relname, c.relkind::text
-    FROM pg_class c
-    WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-    ORDER BY c.relkind = 'S', c.relispartition, c.relname
-    LIMIT :limit
-    """
-)
-_KINDS = {
-    "r": sql.SQL("TABLE"),
-    "p": sql.SQL("TABLE"),
-    "v": sql.SQL("VIEW"),
-    "m": sql.SQL("MATERIALIZED VIEW"),
-    "f": sql.SQL("FOREIGN TABLE"),
-    "S": sql.SQL("SEQUENCE"),
-}
+_CLOSED = frozenset({OrganizationStatus.ARCHIVED, OrganizationStatus.PURGED})
 
 
 def drop(database: Database, organization_id: str, *, confirm: str, force: bool) -> None:
@@ -61,7 +47,7 @@ def drop(database: Database, organization_id: str, *, confirm: str, force: bool)
     while _drop_batch(database, organization):
         pass
     with database.admin_engine.begin() as connection:
-        if store.find(connection, organization_id, lock=True) is None:
+        if (current := _find_closed(connection, organization)) is None:
             return  # a call beside this one was faster
         schema, role = sql.Identifier(organization.schema_name), organization.role_name
         statements: list[sql.Composable] = [
@@ -75,7 +61,7 @@ def drop(database: Database, organization_id: str, *, confirm: str, force: bool)
             statements.append(sql.SQL("DROP OWNED BY {}").format(name))
             statements.append(sql.SQL("DROP ROLE {}").format(name))
         grants.execute(connection, statements)
-        store.remove(connection, organization_id, OrganizationStatus.ARCHIVED)
+        store.remove(connection, organization_id, current.status)
 
 
 def _close(database: Database, organization_id: str, *, force: bool) -> Organization:
@@ -107,35 +93,43 @@ def _close(database: Database, organization_id: str, *, force: bool) -> Organiza
 
 
 def _way_to_archived(status: OrganizationStatus) -> tuple[OrganizationStatus, ...]:
-    if status is OrganizationStatus.ARCHIVED:
+    if status in _CLOSED:
         return ()
     if status in (OrganizationStatus.PROVISIONING, OrganizationStatus.FENCED):
         return (OrganizationStatus.ACTIVE, OrganizationStatus.ARCHIVED)
     return (OrganizationStatus.ARCHIVED,)
 
 
+def _find_closed(connection: Connection, organization: Organization) -> Organization | None:
+    """Return the organization as it is now, locked, or None if it is gone or another.
+
+    Raises:
+        DropRefused: If it was opened again in the meantime.
+    """
+    current = store.find(connection, organization.id, lock=True)
+    if current is None or current.role_name != organization.role_name:
+        return None
+    if current.status not in _CLOSED:
+        raise DropRefused(
+            f"organization {organization.id!r} was set to {current.status} while it was dropped",
+            organization_id=organization.id,
+            schema=organization.schema_name,
+            placement=organization.placement,
+        )
+    return current
+
+
 def _drop_batch(database: Database, organization: Organization) -> bool:
-    """Drop some relations of the schema, and return whether there were any."""
+    """Drop some objects of the schema, and return whether there were any."""
     with database.admin_engine.begin() as connection:
-        rows = connection.execute(
-            _RELATIONS,
-            {
-                "schema": _quoted(organization.schema_name),
-                "limit": database.settings.drop_batch_size,
-            },
-        ).all()
-        if rows:
-            grants.execute(
-                connection,
-                [
-                    sql.SQL("DROP {} IF EXISTS {} CASCADE").format(
-                        _KINDS[row.relkind],
-                        sql.Identifier(organization.schema_name, row.relname),
-                    )
-                    for row in rows
-                ],
-            )
-        return bool(rows)
+        if _find_closed(connection, organization) is None:
+            return False
+        statements = objects.drop_statements(
+            connection, organization.schema_name, database.settings.drop_batch_size
+        )
+        if statements:
+            grants.execute(connection, statements)
+        return bool(statements)
 
 
 def _quoted(identifier: str) -> str:

@@ -1,0 +1,94 @@
+"""Serving an app until a signal, and not a second longer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """The first signal ends the demo; later ones do not disturb it while it cleans up.
+
+    A supervisor, nox among them, sends SIGTERM soon after SIGINT.
+    """
+
+    def __init__(self) -> None:
+        self.server: uvicorn.Server | None = None
+        self.is_requested = False
+
+    def install(self) -> None:
+        """Take the signals over, for the rest of the process."""
+        for number in _SIGNALS:
+            signal.signal(number, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.is_requested:
+            return
+        self.is_requested = True
+        if self.server is None:
+            raise KeyboardInterrupt
+        self.server.should_exit = True
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to `Stop`, and says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        asyncio.get_running_loop().call_soon(self._on_ready)
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that has the port for itself; connections wait until it is served.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def serve(
+    app: FastAPI, listener: socket.socket, stop: Stop, on_ready: Callable[[uvicorn.Server], None]
+) -> None:
+    """Serve an app until `stop` hears of a signal.
+
+    Args:
+        app: The app.
+        listener: Where; it is closed at the end.
+        stop: Ends it.
+        on_ready: Called with the server once it answers.
+    """
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,  # a browser may hold a connection open for minutes
+    )
+    stop.server = server = Server(config, lambda: on_ready(server))
+    server.run(sockets=[listener])

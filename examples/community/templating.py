@@ -1,0 +1,61 @@
+"""Pages from templates: the environment, and how times read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+_ENVIRONMENT_OPTIONS: dict[str, Any] = {
+    "autoescape": True,
+    "undefined": StrictUndefined,
+    "trim_blocks": True,
+    "lstrip_blocks": True,
+}
+
+
+def environment() -> Environment:
+    """Return the templates."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), **_ENVIRONMENT_OPTIONS
+    )
+    made.filters.update(ago=ago, moment=moment)
+    return made
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a template as a response."""
+    made: Environment = request.app.state.templates
+    content = made.get_template(template).render(values, status=status)
+    # A page and its parts have one address, and belong to one person in one organization.
+    headers = {"Vary": "Cookie, HX-Request", "Cache-Control": "no-store"}
+    return HTMLResponse(content, status, headers=headers)
+
+
+def is_htmx(request: Request) -> bool:
+    """Return whether a script asks for a part of a page."""
+    return request.headers.get("hx-request") == "true"
+
+
+def ago(time: datetime) -> str:
+    """Return how long ago something was, as people say it."""
+    minutes = int((datetime.now(UTC) - time).total_seconds() // 60)
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes} min ago"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h ago"
+    if minutes < 7 * 24 * 60:
+        days = minutes // (24 * 60)
+        return "yesterday" if days == 1 else f"{days} days ago"
+    return f"{time.day} {time:%b %Y}" if time.year != datetime.now(UTC).year else f"{time.day} {time:%b}"
+
+
+def moment(time: datetime) -> str:
+    """Return a time in full."""
+    return f"{time:%A}, {time.day} {time:%B %Y, %H:%M} UTC"
