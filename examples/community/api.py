@@ -29,8 +29,8 @@ from orgtenancy.errors import AccessDenied
 
 DESCRIPTION = """\
 Every request works in the one organization that its token names, and PostgreSQL refuses
-the others. Ask `POST /api/token` for a token and send it as `Authorization: Bearer ...`.
-In a browser where somebody is signed in, the GET addresses work as they are.
+the others. Ask for a token and send it along, as below; in a browser where somebody is
+signed in, addresses to read from work as they are.
 """
 
 router = APIRouter(prefix="/api", responses=problem_responses(422))
@@ -90,9 +90,7 @@ async def create_token(request: Request, wanted: TokenRequest) -> Token:
 
 
 @router.get("/me")
-async def read_me(
-    actor: CurrentActor, organization: CurrentOrganization, profiles: Profiles
-) -> Me:
+async def read_me(actor: CurrentActor, organization: CurrentOrganization, profiles: Profiles) -> Me:
     """Say who the token is for."""
     profile = await profiles.upsert_from_claims(actor.claims)
     return Me(

@@ -37,20 +37,21 @@ class Client:
         expect: int = 200,
         form: Mapping[str, str] | None = None,
         body: Any = None,
-        **headers: str,
+        headers: Mapping[str, str] | None = None,
     ) -> str:
         """Return the text of an answer.
 
         Raises:
             Surprise: If its status is not the expected one.
         """
-        data = None
+        data, sent = None, {**self.headers, **(headers or {})}
         if form is not None:
             data = urllib.parse.urlencode(form).encode()
         elif body is not None:
-            data, headers = json.dumps(body).encode(), {**headers, "Content-Type": "application/json"}
+            data = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
         request = urllib.request.Request(  # noqa: S310 - always the demo's own address
-            self.url + path, data, {**self.headers, **headers}, method=method
+            self.url + path, data, sent, method=method
         )
         try:
             with self.opener.open(request, timeout=_TIMEOUT) as response:
@@ -96,7 +97,7 @@ def walk(url: str) -> None:
     api[first.id].send("GET", path)
     api[second.id].send("GET", path, expect=404)
     print(f"{second.name}: the same address is 404 with a token of this organization")
-    api[first.id].send("GET", path, expect=403, **{"X-Organization": second.id})
+    api[first.id].send("GET", path, expect=403, headers={"X-Organization": second.id})
     print(f"{first.name}: its token with the other organization's header is 403")
     Client(url).send("GET", path, expect=401)
     print("Nobody: without a token it is 401")
@@ -118,7 +119,8 @@ def _browse(url: str, person: Person) -> None:
     _check("Hello, rope!" in browser.send("GET", "/"), "the new post in its feed")
     page = browser.send("POST", "/switch", form={"organization": second.id})
     _check(second.name in page and "Hello, rope!" not in page, f"the feed of {second.name}")
-    browser.send("POST", "/posts", expect=403, form={"content": "x"}, Origin="https://evil.invalid")
+    elsewhere = {"Origin": "https://elsewhere.invalid"}
+    browser.send("POST", "/posts", expect=403, form={"content": "Gotcha"}, headers=elsewhere)
     print(f"{person.name}: signed in, switched to {second.name}, and the post is not there")
 
 

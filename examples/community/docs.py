@@ -39,7 +39,11 @@ async def show_docs(request: Request) -> Response:
     """Show the operations of the OpenAPI description."""
     schema = request.app.openapi()
     return render(
-        request, "docs.html", info=schema["info"], operations=list(read_operations(schema))
+        request,
+        "docs.html",
+        info=schema["info"],
+        operations=list(read_operations(schema)),
+        url=str(request.base_url),
     )
 
 

@@ -47,13 +47,13 @@ WantedPage = Annotated[PageQuery, Query()]
 
 
 class Frame(BaseModel):
-    """What stands around every page: who is where, and where else they could go."""
+    """What stands around every page: who is where, and where they could go."""
 
     model_config = ConfigDict(frozen=True)
 
     organization: Organization
     me: PersonView
-    others: tuple[Texts, ...]
+    organizations: tuple[Texts, ...]
     people_count: int
     posts_count: int
 
@@ -67,7 +67,7 @@ async def frame(
     return Frame(
         organization=organization,
         me=PersonView.of(me),
-        others=tuple(t for t in all_texts() if t.id in mine and t.id != organization.id),
+        organizations=tuple(texts for texts in all_texts() if texts.id in mine),
         people_count=await profiles.count(),
         posts_count=await posts.count(),
     )
@@ -171,7 +171,8 @@ async def show_people(
 ) -> Response:
     """Show who is in the organization, or more of them."""
     template = "parts/people.html" if is_htmx(request) else "people.html"
-    return render(request, template, frame=frame, people=await profiles.list(page))
+    people = (await profiles.list(page)).map(lambda found: (PersonView.of(found), found.bio))
+    return render(request, template, frame=frame, people=people)
 
 
 @router.get("/people/{username}")

@@ -59,7 +59,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refuse(request: Request, error: HTTPException) -> Response:
-        return _response(error.status_code, "http", str(error.detail))
+        detail = "there is no such page" if error.status_code == 404 else str(error.detail)
+        return _response(error.status_code, "http", detail)
 
     @app.exception_handler(RequestValidationError)
     async def correct(request: Request, error: RequestValidationError) -> Response:
@@ -83,9 +84,7 @@ def page_of(problem: Problem, request: Request) -> Response:
     if is_htmx(request):
         return render(request, "parts/notice.html", status=problem.status, detail=detail)
     headline = _HEADLINES.get(problem.status, "Something went wrong")
-    return render(
-        request, "problem.html", status=problem.status, headline=headline, detail=detail
-    )
+    return render(request, "problem.html", status=problem.status, headline=headline, detail=detail)
 
 
 def _to_sign_in(request: Request) -> Response:

@@ -1,7 +1,8 @@
-"""Pages from templates: the environment, and how times read."""
+"""Pages from templates: the environment, and how times and people look."""
 
 from __future__ import annotations
 
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-_ENVIRONMENT_OPTIONS: dict[str, Any] = {
-    "autoescape": True,
-    "undefined": StrictUndefined,
-    "trim_blocks": True,
-    "lstrip_blocks": True,
-}
-
 
 def environment() -> Environment:
     """Return the templates."""
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), **_ENVIRONMENT_OPTIONS
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    made.filters.update(ago=ago, moment=moment)
+    made.filters.update(ago=ago, hue=hue, initials=initials, moment=moment)
     return made
 
 
@@ -41,6 +39,17 @@ def is_htmx(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
+def initials(name: str) -> str:
+    """Return the letters of an avatar."""
+    words = [word for word in name.split() if word[0].isalpha()] or ["?"]
+    return (words[0][0] + (words[-1][0] if len(words) > 1 else "")).upper()
+
+
+def hue(username: str) -> int:
+    """Return the colour of an avatar, in degrees."""
+    return zlib.crc32(username.encode()) % 360
+
+
 def ago(time: datetime) -> str:
     """Return how long ago something was, as people say it."""
     minutes = int((datetime.now(UTC) - time).total_seconds() // 60)
@@ -53,7 +62,11 @@ def ago(time: datetime) -> str:
     if minutes < 7 * 24 * 60:
         days = minutes // (24 * 60)
         return "yesterday" if days == 1 else f"{days} days ago"
-    return f"{time.day} {time:%b %Y}" if time.year != datetime.now(UTC).year else f"{time.day} {time:%b}"
+    return (
+        f"{time.day} {time:%b %Y}"
+        if time.year != datetime.now(UTC).year
+        else f"{time.day} {time:%b}"
+    )
 
 
 def moment(time: datetime) -> str:

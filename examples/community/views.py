@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Self
@@ -38,17 +37,6 @@ class PersonView(View):
         if profile is None:
             return cls(username="", name="Former member")
         return cls(username=profile.username, name=profile.display_name or profile.username)
-
-    @property
-    def initials(self) -> str:
-        """The letters of the avatar."""
-        words = [word for word in self.name.split() if word[0].isalpha()] or ["?"]
-        return (words[0][0] + (words[-1][0] if len(words) > 1 else "")).upper()
-
-    @property
-    def hue(self) -> int:
-        """The colour of the avatar, in degrees."""
-        return zlib.crc32(self.username.encode()) % 360
 
 
 class PostView(View):

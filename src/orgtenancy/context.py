@@ -42,11 +42,12 @@ class OrganizationContext(ContextVarsRegistry):
     session: ClassVar = ContextVarDescriptor.from_existing_var(session_var)
     actor: ClassVar = ContextVarDescriptor.from_existing_var(actor_var)
 
-    def __setitem__(self, key: str, value: object) -> None:
+    @classmethod
+    def __setitem__(cls, key: str, value: object) -> None:
         # The registry's own check is an `assert`, which `python -O` leaves out.
-        if key not in self._registry_var_descriptors:
+        if key not in cls._registry_var_descriptors:
             raise KeyError(key)
-        super().__setitem__(key, value)
+        cls._registry_var_descriptors[key].set(value)
 
 
 class bind(Generic[T]):  # noqa: N801 - reads as a statement: `with bind(var, value):`

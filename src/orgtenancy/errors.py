@@ -17,7 +17,9 @@ OrgTenancyError
 │   └── DropRefused
 ├── IdentityError
 │   ├── Unauthenticated                   no token, or one that proves nothing
+│   ├── IdentityProviderUnavailable       a token cannot be checked now
 │   └── AccessDenied                      proven, but not allowed in
+│       └── InsufficientScope             let in, but without a scope the work needs
 ├── DomainError                           rules of a module, as its API tells them
 │   ├── NotFound                          absent, or invisible to the actor
 │   ├── Forbidden                         visible, but not the actor's to change
@@ -32,7 +34,16 @@ and placement they are about, where there is one.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, TypedDict, Unpack
+
+
+class About(TypedDict, total=False):
+    """What an error is about."""
+
+    organization_id: str | None
+    schema: str | None
+    placement: str | None
 
 
 class OrgTenancyError(Exception):
@@ -135,13 +146,9 @@ class OrganizationUnavailable(RegistryError):
         *,
         status: str | None = None,
         retry_after: int | None = None,
-        organization_id: str | None = None,
-        schema: str | None = None,
-        placement: str | None = None,
+        **about: Unpack[About],
     ) -> None:
-        super().__init__(
-            message, organization_id=organization_id, schema=schema, placement=placement
-        )
+        super().__init__(message, **about)
         self.status = status
         self.retry_after = retry_after
 
@@ -176,10 +183,42 @@ class Unauthenticated(IdentityError):
     code = "unauthenticated"
 
 
+class IdentityProviderUnavailable(IdentityError):
+    """A token cannot be checked now, because the issuer's keys cannot be fetched.
+
+    The token may well be good: this is no `Unauthenticated`.
+
+    Attributes:
+        retry_after: Seconds after which the keys are fetched again.
+    """
+
+    code = "identity_provider_unavailable"
+
+    def __init__(self, message: str, *, retry_after: int = 1, **about: Unpack[About]) -> None:
+        super().__init__(message, **about)
+        self.retry_after = retry_after
+
+
 class AccessDenied(IdentityError):
     """The actor is known, but is no member or lacks a scope."""
 
     code = "access_denied"
+
+
+class InsufficientScope(AccessDenied):
+    """The actor is let in, but was not granted a scope that the work needs.
+
+    Attributes:
+        scopes: What is needed.
+    """
+
+    code = "insufficient_scope"
+
+    def __init__(
+        self, message: str, *, scopes: Iterable[str] = (), **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.scopes = frozenset(scopes)
 
 
 class DomainError(OrgTenancyError):

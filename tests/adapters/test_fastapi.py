@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import anyio
 import pytest
 from fastapi import (
     APIRouter,
@@ -17,7 +19,9 @@ from fastapi import (
     WebSocket,
 )
 from fastapi.responses import StreamingResponse
-from sqlalchemy import select, text
+from sqlalchemy import QueuePool, select, text
+from starlette.requests import HTTPConnection
+from starlette.types import Message, Receive, Scope, Send
 
 from orgtenancy import Organization, Tenancy, errors
 from orgtenancy.adapters.fastapi import (
@@ -28,12 +32,14 @@ from orgtenancy.adapters.fastapi import (
     Repository,
     install,
     organization_session,
+    organization_sync_session,
     problem_responses,
     requires_scopes,
 )
+from orgtenancy.adapters.starlette import OrganizationMiddleware
 from orgtenancy.context import actor_var, current_session, organization_var, session_var
-from orgtenancy.identity import TokenResolver
-from tests.adapters.asgi import request, websocket
+from orgtenancy.identity import Identity, RequestInfo, Resolver, TokenResolver
+from tests.adapters.asgi import http_scope, request, websocket
 from tests.adapters.conftest import Call, Member
 from tests.support.notes import AsyncNoteRepository, Note, NoteRepository
 
@@ -207,6 +213,25 @@ def bodies(tenancy: Tenancy) -> Callable[[Organization], list[str]]:
             return list(session.scalars(select(Note.body).order_by(Note.id)))
 
     return read
+
+
+class NoResolver(Resolver):
+    def resolve(self, request: RequestInfo) -> Identity | None:
+        return None
+
+
+async def receive_nothing() -> Message:
+    raise NotImplementedError
+
+
+async def send_nothing(message: Message) -> None:
+    raise NotImplementedError
+
+
+def checked_out(tenancy: Tenancy) -> int:
+    pool = tenancy.engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool.checkedout()
 
 
 Bodies = Callable[[Organization], list[str]]
@@ -434,7 +459,7 @@ def test_a_cancelled_request_gives_its_connection_back(
 ) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(request(app, "GET", "/slow", member(organization)))
-        while not events:
+        while not events:  # noqa: ASYNC110 - a thread appends
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -442,7 +467,32 @@ def test_a_cancelled_request_gives_its_connection_back(
 
     event_loop_runner.run(main())
     assert events == ["slow begun", "slow done"]
-    assert tenancy.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert checked_out(tenancy) == 0
+
+
+def test_a_cancelled_scope_does_not_keep_the_connection_of_a_def_endpoint(
+    tenancy: Tenancy, organization: Organization, event_loop_runner: asyncio.Runner
+) -> None:
+    # FastAPI shields the end of its dependencies only in later versions.
+    async def null_app(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    async def main() -> None:
+        scope = http_scope("GET", "/open")
+        middleware = OrganizationMiddleware(
+            null_app, tenancy=tenancy, resolver=NoResolver(), exempt=["/open"]
+        )
+        await middleware(scope, receive_nothing, send_nothing)
+        dependency = asynccontextmanager(organization_sync_session)
+        async with tenancy.organization(organization):
+            with anyio.CancelScope() as cancelled:
+                async with dependency(HTTPConnection(scope)) as session:
+                    await asyncio.to_thread(session.execute, text("SELECT 1"))
+                    assert checked_out(tenancy) == 1
+                    cancelled.cancel()
+                    await anyio.sleep(1)
+
+    event_loop_runner.run(main())
+    assert checked_out(tenancy) == 0
 
 
 def test_the_event_loop_goes_on_while_a_def_endpoint_commits(

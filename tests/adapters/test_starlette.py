@@ -30,11 +30,10 @@ from orgtenancy.adapters.starlette import (
     request_info,
 )
 from orgtenancy.context import actor_var, organization_var
+from orgtenancy.errors import IdentityProviderUnavailable, InsufficientScope
 from orgtenancy.identity import (
     AllowEveryone,
     HeaderResolver,
-    IdentityProviderUnavailable,
-    InsufficientScope,
     Resolver,
     TokenResolver,
 )

@@ -123,6 +123,7 @@ class SyncContender:
     backends: Backends
     commits: bool = False  # the block itself does
     reads_only: bool = False
+    affine: bool = False  # gives an organization the same connection again
     workload: Workload = READ
 
     def fill(self, organizations: int) -> None:
@@ -165,6 +166,7 @@ class AsyncContender:
     loop: asyncio.Runner
     commits: bool = False
     reads_only: bool = False
+    affine: bool = False  # gives an organization the same connection again
     workload: Workload = READ
 
     def fill(self, organizations: int) -> None:
@@ -331,7 +333,12 @@ def sync_contenders(
         plain(BASELINE),
         plain("no tenancy, again"),
         SyncContender(
-            "orgtenancy", lambda n: tenancy.session(ids[n]), tenancy.close, backends, commits=True
+            "orgtenancy",
+            lambda n: tenancy.session(ids[n]),
+            tenancy.close,
+            backends,
+            commits=True,
+            affine=True,
         ),
         plain("no tenancy, without commit", reads_only=True),
         separate("SET LOCAL, two statements", _SetLocal, "statements", makers.statements),
@@ -422,6 +429,7 @@ def async_contenders(
             backends,
             loop,
             commits=True,
+            affine=True,
         ),
         plain("no tenancy, without commit", reads_only=True),
         separate("SET LOCAL, two statements", _SetLocal, "statements", makers.statements),

@@ -1,9 +1,10 @@
 """Measures contenders against each other on a machine that has other things to do.
 
-All contenders run in one process and take turns in many short rounds, A B C, B C A, ...
-Each round gives each contender the same work, so what disturbs the machine for a while
-disturbs all of them; ratios are made within a round, and the median over the rounds is
-reported together with its quartiles.
+All contenders run in one process and take turns in many short rounds, in another order
+each time. Each round gives each contender the same work, so what disturbs the machine for
+a while disturbs all of them; ratios are made within a round, and the median over the
+rounds is reported together with its quartiles. A turn begins with a few transactions that
+are not measured: the one before left the processor's caches to somebody else.
 
 The client's cost is the CPU time of the measuring thread. The server's is the CPU time
 that the kernel charged to the contender's backends; it is unknown for a server on another
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +26,7 @@ from typing import Protocol, TypeVar
 Work_contra = TypeVar("Work_contra", contravariant=True)
 Work = TypeVar("Work")
 
+_LEAD_IN = 5
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -70,14 +73,14 @@ def compare(
         make_work: Returns the work of a round, the same for each contender.
         rounds: How many.
     """
+    order = random.Random(rounds)
     costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
     gc.collect()
     gc.freeze()  # what the warm-up left is nobody's garbage
     try:
         for number in range(rounds):
             work = make_work(number)
-            first = number % len(contenders)
-            for contender in [*contenders[first:], *contenders[:first]]:
+            for contender in order.sample(contenders, len(contenders)):
                 costs[contender.name].append(_measure(contender, work))
     finally:
         gc.unfreeze()
@@ -85,6 +88,7 @@ def compare(
 
 
 def _measure(contender: Contender[Work], work: Sequence[Work]) -> Cost:
+    contender.run(work[:_LEAD_IN])
     before = cpu_times(contender.backends())
     wall, client = time.perf_counter(), time.thread_time()
     contender.run(work)

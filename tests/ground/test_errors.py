@@ -13,7 +13,7 @@ from orgtenancy.errors import OrganizationUnavailable, OrgTenancyError
 CLASSES: dict[str, type[OrgTenancyError]] = {
     name: value
     for name, value in vars(errors).items()
-    if inspect.isclass(value) and value.__module__ == errors.__name__
+    if inspect.isclass(value) and issubclass(value, OrgTenancyError)
 }
 
 # Hosts and clients store and compare these: a change of one is a breaking change.
@@ -35,6 +35,8 @@ CODES = {
     "IdentityError": "identity",
     "Unauthenticated": "unauthenticated",
     "AccessDenied": "access_denied",
+    "IdentityProviderUnavailable": "identity_provider_unavailable",
+    "InsufficientScope": "insufficient_scope",
     "DomainError": "domain",
     "NotFound": "not_found",
     "Forbidden": "forbidden",

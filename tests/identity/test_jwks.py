@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from orgtenancy.errors import ConfigurationError, Unauthenticated
-from orgtenancy.identity import IdentityProviderUnavailable, RemoteKeys, TokenVerifier
+from orgtenancy.errors import ConfigurationError, IdentityProviderUnavailable, Unauthenticated
+from orgtenancy.identity import RemoteKeys, TokenVerifier
 from orgtenancy.identity.fetching import JsonFetcher
 from tests.identity.signing import API, ISSUER, Signer, claims, key_set
 
@@ -216,6 +216,7 @@ def test_tasks_and_threads_wait_for_one_fetch_and_a_cancelled_one_takes_none_alo
     async def main() -> list[Any]:
         tasks = [asyncio.create_task(keys.find_async("old", "ES384")) for _ in range(200)]
         await until(lambda: len(server.requests) == 1)
+        await asyncio.sleep(0.01)  # all of them wait now
         tasks[0].cancel()
         await asyncio.sleep(0.01)
         server.open.set()
@@ -342,5 +343,5 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - threads change it
             await asyncio.sleep(0.005)

@@ -12,7 +12,13 @@ from collections.abc import Callable
 import pytest
 
 from orgtenancy.context import actor_var, bind
-from orgtenancy.errors import AccessDenied, ConfigurationError, IdentityError, Unauthenticated
+from orgtenancy.errors import (
+    AccessDenied,
+    ConfigurationError,
+    IdentityError,
+    InsufficientScope,
+    Unauthenticated,
+)
 from orgtenancy.identity import (
     AllowEveryone,
     ChainResolver,
@@ -20,7 +26,6 @@ from orgtenancy.identity import (
     Gate,
     HeaderResolver,
     Identity,
-    InsufficientScope,
     MembershipPolicy,
     RequestInfo,
     Resolver,

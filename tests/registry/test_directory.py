@@ -290,7 +290,7 @@ def test_a_look_up_that_races_a_change_does_not_keep_the_older_value(
     tenancy.schemas.provision(organization_id)
     eventually(lambda: organization_id not in listening._directory._entries)
     time.sleep(0.1)  # the announcement of the provisioning itself
-    raced = []
+    raced: list[bool] = []
 
     def change_between_read_and_store(*_: object) -> None:
         if not raced:
@@ -429,7 +429,6 @@ def test_a_forked_child_listens_on_a_connection_of_its_own(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.xfail(reason="Database does not notice a fork", strict=True)
 def test_a_forked_child_does_not_speak_on_its_parents_connections(
     database: FreshDatabase, tenancy: Tenancy
 ) -> None:

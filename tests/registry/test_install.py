@@ -16,6 +16,7 @@ from orgtenancy.naming import control_role_name
 from tests.registry.worker import dialogue
 from tests.schemas.databases import FreshDatabase, dsn
 
+DENIED = errors.InsufficientPrivilege
 PASSWORD = "a-login-of-a-test"
 
 
@@ -28,7 +29,7 @@ class Logins:
 
     def execute(self, statement: str, *names: str) -> None:
         with psycopg.connect(dsn(self.database.admin_url), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def make(self, options: str = "NOINHERIT") -> URL:
         name = f"login_{uuid4().hex[:12]}"
@@ -125,13 +126,12 @@ def test_processes_that_install_at_once_all_succeed(bare_database: FreshDatabase
     with (
         dialogue("tests.registry.installing", *urls) as one,
         dialogue("tests.registry.installing", *urls) as two,
-        dialogue("tests.registry.installing", *urls) as three,
     ):
-        processes = (one, two, three)
-        assert [process.hear() for process in processes] == ["ready"] * 3
+        processes = (one, two)
+        assert [process.hear() for process in processes] == ["ready"] * 2
         for process in processes:
             process.say("go")
-        assert [process.hear() for process in processes] == ["installed 8"] * 3
+        assert [process.hear() for process in processes] == ["installed 8"] * 2
     with bare_database.tenancy() as tenancy:
         assert tenancy.schemas.provision("acme").is_active
 
@@ -158,14 +158,12 @@ def test_the_app_reads_the_registry_and_cannot_change_it(bare_database: FreshDat
         with psycopg.connect(dsn(bare_database.url)) as login:
             role = sql.Identifier(control_role_name(bare_database.name))
             login.execute(sql.SQL("SET ROLE {}").format(role))
-            with pytest.raises(errors.InsufficientPrivilege):
+            with pytest.raises(DENIED):
                 login.execute(statement.encode())
-        with psycopg.connect(dsn(bare_database.url)) as login:
-            with pytest.raises(errors.InsufficientPrivilege):
-                login.execute(statement.encode())
-    with psycopg.connect(dsn(bare_database.url)) as login:
-        with pytest.raises(errors.InsufficientPrivilege):
-            login.execute("SELECT * FROM orgtenancy.organizations")
+        with psycopg.connect(dsn(bare_database.url)) as login, pytest.raises(DENIED):
+            login.execute(statement.encode())
+    with psycopg.connect(dsn(bare_database.url)) as login, pytest.raises(DENIED):
+        login.execute("SELECT * FROM orgtenancy.organizations")
 
 
 @pytest.mark.parametrize(
@@ -180,9 +178,9 @@ def test_the_app_reads_the_registry_and_cannot_change_it(bare_database: FreshDat
 def test_a_login_that_no_schema_could_hold_is_refused(
     bare_database: FreshDatabase, logins: Logins, options: str, reason: str
 ) -> None:
-    with bare_database.tenancy(url=logins.make(options)) as tenancy:
-        with pytest.raises(ConfigurationError, match=reason):
-            tenancy.install()
+    tenancy = bare_database.tenancy(url=logins.make(options))
+    with tenancy, pytest.raises(ConfigurationError, match=reason):
+        tenancy.install()
     assert bare_database.ask("SELECT to_regnamespace('orgtenancy')") == [(None,)]
 
 
@@ -194,25 +192,25 @@ def test_a_login_that_can_become_one_who_reads_everything_is_refused(
     login = logins.make(options)
     role = str(bare_database.admin_url.username) if granted == "the owner" else granted
     logins.execute("GRANT {} TO {}", role, str(login.username))
-    with bare_database.tenancy(url=login) as tenancy:
-        with pytest.raises(ConfigurationError, match=role):
-            tenancy.install()
+    tenancy = bare_database.tenancy(url=login)
+    with tenancy, pytest.raises(ConfigurationError, match=role):
+        tenancy.install()
     assert bare_database.ask("SELECT to_regnamespace('orgtenancy')") == [(None,)]
 
 
 def test_the_owner_itself_is_no_login_for_the_app(bare_database: FreshDatabase) -> None:
-    with bare_database.tenancy(url=bare_database.admin_url) as tenancy:
-        with pytest.raises(ConfigurationError, match="is also the owner of the schemas"):
-            tenancy.install()
+    tenancy = bare_database.tenancy(url=bare_database.admin_url)
+    with tenancy, pytest.raises(ConfigurationError, match="is also the owner of the schemas"):
+        tenancy.install()
 
 
 def test_a_missing_login_is_refused_with_the_command_that_makes_it(
     bare_database: FreshDatabase, logins: Logins
 ) -> None:
     login = bare_database.url.set(username='who"ever', password="x")
-    with bare_database.tenancy(url=login) as tenancy:
-        with pytest.raises(ConfigurationError) as caught:
-            tenancy.install()
+    tenancy = bare_database.tenancy(url=login)
+    with tenancy, pytest.raises(ConfigurationError) as caught:
+        tenancy.install()
     command = 'CREATE ROLE "who""ever" LOGIN NOINHERIT PASSWORD \'...\''
     assert str(caught.value).endswith(command)
     with psycopg.connect(dsn(bare_database.admin_url)) as connection:
@@ -222,12 +220,12 @@ def test_a_missing_login_is_refused_with_the_command_that_makes_it(
 
 def test_a_url_without_a_user_or_an_owner_is_refused(bare_database: FreshDatabase) -> None:
     nobody = URL.create("postgresql+psycopg", host="127.0.0.1", port=1, database="x")
-    with Tenancy(nobody, admin_url=bare_database.admin_url) as tenancy:
-        with pytest.raises(ConfigurationError, match="names no user"):
-            tenancy.install()
-    with Tenancy(bare_database.url) as tenancy:
-        with pytest.raises(ConfigurationError, match="admin_url"):
-            tenancy.install()
+    without_user = Tenancy(nobody, admin_url=bare_database.admin_url)
+    with without_user, pytest.raises(ConfigurationError, match="names no user"):
+        without_user.install()
+    without_owner = Tenancy(bare_database.url)
+    with without_owner, pytest.raises(ConfigurationError, match="admin_url"):
+        without_owner.install()
 
 
 def test_a_login_that_inherits_stops_to(bare_database: FreshDatabase, logins: Logins) -> None:
@@ -239,9 +237,8 @@ def test_a_login_that_inherits_stops_to(bare_database: FreshDatabase, logins: Lo
         assert logins.attribute(login, "rolinherit") is False
         with tenancy.session("acme") as session:
             session.connection().exec_driver_sql("SELECT id FROM notes")
-    with psycopg.connect(dsn(login)) as connection:
-        with pytest.raises(errors.InsufficientPrivilege):
-            connection.execute("SELECT id FROM org_acme.notes")
+    with psycopg.connect(dsn(login)) as connection, pytest.raises(DENIED):
+        connection.execute("SELECT id FROM org_acme.notes")
 
 
 def test_a_login_installed_later_may_work_in_the_organizations_that_are_there(
@@ -272,7 +269,7 @@ def test_a_broken_module_is_found_before_the_database_is_touched(
     empty = OrganizationModule(
         name="empty", metadata=MetaData(), migrations=tmp_path_factory.mktemp("empty")
     )
-    with bare_database.tenancy([empty]) as tenancy:
-        with pytest.raises(ConfigurationError, match="'empty'"):
-            tenancy.install()
+    tenancy = bare_database.tenancy([empty])
+    with tenancy, pytest.raises(ConfigurationError, match="'empty'"):
+        tenancy.install()
     assert bare_database.ask("SELECT to_regnamespace('orgtenancy')") == [(None,)]

@@ -25,7 +25,7 @@ deadly = 0
 
 
 def point() -> None:
-    global passed  # noqa: PLW0603
+    global passed
     passed += 1
     if passed == deadly:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -54,7 +54,7 @@ def work(tenancy: Tenancy, job: str, organization_id: str) -> None:
 
 
 def child(url: str, admin_url: str, job: str, organization_id: str, at: str, tell: int) -> None:
-    global deadly, passed  # noqa: PLW0603
+    global deadly, passed
     settings = Settings(listen=False, drop_batch_size=2)
     tenancy = Tenancy(url, admin_url=admin_url, modules=[notes], settings=settings)
     passed, deadly = 0, int(at)

@@ -213,8 +213,10 @@ def furnish(connection: psycopg.Connection, schema: str, tables: int, others: in
             f"CREATE TYPE mood_{n} AS ENUM ('sad', 'glad')",
             f"ALTER TABLE hub ADD COLUMN mood_{n} mood_{n} DEFAULT 'sad'",
             f"CREATE FUNCTION double_{n}(x int) RETURNS int LANGUAGE sql AS 'SELECT x * 2'",
-            f"CREATE FUNCTION touch_{n}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
-            f"CREATE TRIGGER touch_{n} BEFORE UPDATE ON hub FOR EACH ROW EXECUTE FUNCTION touch_{n}()",
+            f"CREATE FUNCTION touch_{n}() RETURNS trigger LANGUAGE plpgsql "
+            "AS 'BEGIN RETURN NEW; END'",
+            f"CREATE TRIGGER touch_{n} BEFORE UPDATE ON hub FOR EACH ROW "
+            f"EXECUTE FUNCTION touch_{n}()",
             f"CREATE VIEW view_{n} AS SELECT id, mood_{n} FROM hub",
             f"CREATE VIEW chain_{n + 1} AS SELECT double_{n}(id) AS id FROM chain_{n}",
             f"CREATE TABLE events_{n} PARTITION OF events FOR VALUES "

@@ -34,6 +34,7 @@ def points(killing: Dialogue, job: str, organization_id: str) -> int:
     return int(killing.hear())
 
 
+@pytest.mark.slow
 def test_provisioning_killed_at_any_statement_is_completed_by_the_next_call(
     bare_database: FreshDatabase, installed: Tenancy, killing: Dialogue
 ) -> None:

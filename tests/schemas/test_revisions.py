@@ -12,6 +12,14 @@ from tests.schemas.databases import FreshDatabase, all_organizations
 ITEMS = "op.create_table('items', sa.Column('id', sa.Integer, primary_key=True))"
 SEED = "op.execute('INSERT INTO items (id) SELECT generate_series(1, 10)')"
 
+TEXTS = r"""
+texts = op.create_table('texts', sa.Column('body', sa.Text), sa.Column('n', sa.Integer))
+op.execute("INSERT INTO texts VALUES ('100 %s %(x)s %% \\:colon ''quoted''', 1)")
+op.create_check_constraint('like', 'texts', "body LIKE '%'")
+op.alter_column('texts', 'body', server_default='50 %')
+op.bulk_insert(texts, [{'body': "it's; -- 50 %", 'n': 2}])
+"""
+
 
 def ids(database: FreshDatabase, table: str, schema: str = "org_acme") -> list[int]:
     return [row[0] for row in database.ask(f'SELECT id FROM "{schema}"."{table}" ORDER BY id')]
@@ -21,10 +29,10 @@ def ids(database: FreshDatabase, table: str, schema: str = "org_acme") -> list[i
     "reading",
     [
         "rows = op.get_bind().execute(sa.text('SELECT id FROM items')).scalars().all()",
-        "rows = op.get_context().connection.execute(sa.text('SELECT id FROM items')).scalars().all()",
+        "rows = op.get_context().connection.scalars(sa.text('SELECT id FROM items')).all()",
         "rows = op.get_context().bind.exec_driver_sql('SELECT id FROM items').scalars().all()",
-        "import sqlalchemy.orm\nrows = [r.id for r in sqlalchemy.orm.Session(op.get_bind()).execute("
-        "sa.text('SELECT id FROM items'))]",
+        "from sqlalchemy.orm import Session\n"
+        "rows = Session(op.get_bind()).scalars(sa.text('SELECT id FROM items')).all()",
     ],
     ids=["get_bind", "connection", "bind", "session"],
 )
@@ -53,15 +61,7 @@ def test_a_revision_that_reads_rows_runs_online_in_every_schema(
 def test_a_revision_with_percent_signs_colons_and_quotes_is_replayed_as_it_is(
     bare_database: FreshDatabase, make_module: MakeModule
 ) -> None:
-    module = make_module(
-        "texts",
-        "op.create_table('texts', sa.Column('body', sa.Text), sa.Column('n', sa.Integer))",
-        "op.execute(\"INSERT INTO texts VALUES ('100 %s %(x)s %% \\\\:colon \\'\\'quoted\\'\\'', 1)\")",
-        "op.create_check_constraint('like', 'texts', \"body LIKE '%'\")\n"
-        "op.alter_column('texts', 'body', server_default='50 %')",
-        "t = sa.table('texts', sa.column('body', sa.Text), sa.column('n', sa.Integer))\n"
-        "op.bulk_insert(t, [{'body': \"it's; -- 50 %\", 'n': 2}])",
-    )
+    module = make_module("texts", TEXTS)
     with bare_database.tenancy([module]) as tenancy:
         tenancy.install()
         tenancy.schemas.provision("acme")

@@ -18,6 +18,8 @@ from orgtenancy.errors import (
     Conflict,
     DomainError,
     Forbidden,
+    IdentityProviderUnavailable,
+    InsufficientScope,
     Invalid,
     InvalidCursor,
     InvalidOrganizationId,
@@ -27,7 +29,6 @@ from orgtenancy.errors import (
     OrgTenancyError,
     Unauthenticated,
 )
-from orgtenancy.identity.errors import IdentityProviderUnavailable, InsufficientScope
 from orgtenancy.organizations import OrganizationStatus
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"

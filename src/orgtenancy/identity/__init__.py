@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orgtenancy.identity.errors import IdentityProviderUnavailable, InsufficientScope
     from orgtenancy.identity.gate import Gate
     from orgtenancy.identity.jwks import RemoteKeys
     from orgtenancy.identity.keys import KeySource, StaticKeys, VerificationKey
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from orgtenancy.identity.tokens import Claims, TokenVerifier
 
 _MODULES = {
-    "errors": ("IdentityProviderUnavailable", "InsufficientScope"),
     "gate": ("Gate",),
     "jwks": ("RemoteKeys",),
     "keys": ("KeySource", "StaticKeys", "VerificationKey"),
@@ -67,8 +65,6 @@ __all__ = [
     "HeaderResolver",
     "Identity",
     "IdentityProvider",
-    "IdentityProviderUnavailable",
-    "InsufficientScope",
     "KeySource",
     "MembershipPolicy",
     "NamedOrganizationResolver",

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from orgtenancy.identity.errors import IdentityProviderUnavailable
+from orgtenancy.errors import IdentityProviderUnavailable
 from orgtenancy.identity.fetching import JsonFetcher
 from orgtenancy.identity.keys import KeySet, VerificationKey, parse_key_set, unknown_key
 

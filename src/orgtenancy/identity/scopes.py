@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from orgtenancy.context import current_actor
-from orgtenancy.errors import Unauthenticated
-from orgtenancy.identity.errors import InsufficientScope
+from orgtenancy.errors import InsufficientScope, Unauthenticated
 from orgtenancy.organizations import Actor
 
 

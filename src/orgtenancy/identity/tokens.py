@@ -115,6 +115,10 @@ class TokenVerifier:
         algorithm, kind, kid = header.get("alg"), header.get("typ"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in self.algorithms:
             raise Unauthenticated("the token's algorithm is not accepted")
+        if "crit" in header:
+            # RFC 7515, section 4.1.11: extensions that are not understood must be refused.
+            # PyJWT does so only in later versions.
+            raise Unauthenticated("the token has critical extensions")
         if kind is not None and not self._accepts_type(kind):
             raise Unauthenticated("the token is of another type")
         # PyJWT has checked that `kid` is a string.

@@ -87,7 +87,7 @@ def _drop_statement(schema: str, row: Sequence[str]) -> sql.Composable:
         )
     if kind == "routine":
         # The server wrote and quoted this signature.
-        return sql.SQL("DROP ROUTINE IF EXISTS {} CASCADE").format(sql.SQL(name))  # type: ignore[arg-type]
+        return sql.SQL("DROP ROUTINE IF EXISTS {} CASCADE").format(sql.SQL(name))
     return sql.SQL("DROP {} IF EXISTS {} CASCADE").format(
         _WORDS[kind], sql.Identifier(schema, name)
     )

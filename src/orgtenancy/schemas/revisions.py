@@ -171,7 +171,7 @@ def _render(directory: ScriptDirectory) -> str | None:
             context.run_migrations()
     except ConfigurationError:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 - see the next lines
         # Whatever a revision misses without a connection: if it is broken rather than in
         # need of one, it says so when it is run online.
         return None
