@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
 
 from orgtenancy import Organization, Settings, Tenancy, embedded
-try:
-    from orgtenancy.community import community
-except ImportError:
-    from tests.support.notes import notes as community
+from orgtenancy.community import community
 from tests.support.notes import notes
 from tests.support.runner import AsyncRunner, Runner, SyncRunner
+
+
+def settings(**changes: object) -> Settings:
+    """Settings for tests: the path with more in it, unless the environment chose another."""
+    one_flush = os.environ.get("ORGTENANCY_ONE_FLUSH", "true")
+    return Settings.model_validate({"one_flush": one_flush, **changes})
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +40,9 @@ def tenancy(
     server: embedded.EmbeddedServer, event_loop_runner: asyncio.Runner
 ) -> Iterator[Tenancy]:
     """An installed tenancy with the community module and a small one of a host."""
-    tenancy = Tenancy(server.url, admin_url=server.admin_url, modules=list({id(m): m for m in (community, notes)}.values()))
+    tenancy = Tenancy(
+        server.url, admin_url=server.admin_url, modules=[community, notes], settings=settings()
+    )
     tenancy.install()
     yield tenancy
     event_loop_runner.run(tenancy.aclose())
@@ -49,12 +55,12 @@ def make_tenancy(
     """Makes another tenancy on the same database, with pools and caches of its own."""
     made: list[Tenancy] = []
 
-    def make(**settings: object) -> Tenancy:
+    def make(**changes: object) -> Tenancy:
         other = Tenancy(
             server.url,
             admin_url=server.admin_url,
-            modules=list({id(m): m for m in (community, notes)}.values()),
-            settings=Settings.model_validate(settings),
+            modules=[community, notes],
+            settings=settings(**changes),
         )
         made.append(other)
         return other

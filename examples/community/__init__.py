@@ -2,5 +2,5 @@
 
 Read it in this order: `app.py` wires a FastAPI app to its organizations, `pages.py` and
 `api.py` work in the one of the request, `identity.py` stands in for an identity provider,
-`seed.py` writes what you see, and `__main__.py` starts it all.
+`seed.py` writes what you see, and `demo.py` starts it all.
 """

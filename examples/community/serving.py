@@ -1,42 +1,16 @@
-"""Serving an app until a signal, and not a second longer."""
+"""Serving an app until it is stopped, and not a second longer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 from collections.abc import Callable, Iterator
-from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Stop:
-    """The first signal ends the demo; later ones do not disturb it while it cleans up.
-
-    A supervisor, nox among them, sends SIGTERM soon after SIGINT.
-    """
-
-    def __init__(self) -> None:
-        self.server: uvicorn.Server | None = None
-        self.is_requested = False
-
-    def install(self) -> None:
-        """Take the signals over, for the rest of the process."""
-        for number in _SIGNALS:
-            signal.signal(number, self)
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.is_requested:
-            return
-        self.is_requested = True
-        if self.server is None:
-            raise KeyboardInterrupt
-        self.server.should_exit = True
+from examples.community.stopping import Stop
 
 
 class Server(uvicorn.Server):

@@ -11,6 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from orgtenancy.community.models import MAX_COMMENT_DEPTH
+
 
 def environment() -> Environment:
     """Return the templates."""
@@ -21,6 +23,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["MAX_COMMENT_DEPTH"] = MAX_COMMENT_DEPTH
     made.filters.update(ago=ago, hue=hue, initials=initials, moment=moment)
     return made
 

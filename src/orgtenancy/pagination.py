@@ -99,13 +99,16 @@ def encode_cursor(order: str, values: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
-def decode_cursor(order: str, cursor: str, length: int) -> tuple[Any, ...]:
+def decode_cursor(
+    order: str, cursor: str, length: int, *, types: Sequence[type] | None = None
+) -> tuple[Any, ...]:
     """Return the key values that a cursor holds.
 
     Args:
         order: The name that the cursor was encoded with.
         cursor: What `encode_cursor` returned.
         length: How many values the list's key has.
+        types: Their types, where a forged value of another one must not reach PostgreSQL.
 
     Raises:
         InvalidCursor: If the cursor was not made by this list.
@@ -115,7 +118,10 @@ def decode_cursor(order: str, cursor: str, length: int) -> tuple[Any, ...]:
         name, *parts = json.loads(text)
         if name != order or len(parts) != length:
             raise ValueError("it belongs to another list")
-        return tuple(None if part is None else _decode(part) for part in parts)
+        values = tuple(None if part is None else _decode(part) for part in parts)
+        if types is not None and tuple(map(type, values)) != tuple(types):
+            raise TypeError("a value of another type than the key's")
+        return values
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError, binascii.Error) as e:
         raise InvalidCursor(f"invalid cursor: not one of the list {order!r}") from e
 

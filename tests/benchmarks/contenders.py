@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from threading import Barrier, Thread
+from threading import Barrier
 from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
@@ -26,13 +27,16 @@ from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
 from orgtenancy import Settings, Tenancy
 from orgtenancy.community import ActivityLog, UserProfile, community
-from tests.benchmarks.ground import ROWS, Ground, user_id
+from tests.benchmarks import rls
+from tests.benchmarks.ground import ROWS, Ground, has_sqlalchemy_tenants, organization_id, user_id
 
 #: Connections of each pool.
 POOL = 5
 #: What `orgtenancy` uses by default, and so do the others here.
 PREPARE_THRESHOLD = 5
 PREPARED_STATEMENTS = 1000
+
+_PATIENCE = 60.0  # seconds to wait for the pool's connections
 
 BASELINE = "no tenancy"
 
@@ -72,31 +76,50 @@ def item(organization: int, row: int, text: str) -> Item:
     return Item(organization, user_id(organization, row), text)
 
 
-def read(session: Session, item: Item) -> None:
+class Models(NamedTuple):
+    """The classes that a contender works with."""
+
+    profile: type[Any]
+    log: Callable[[Item], object]
+
+
+def _community_log(item: Item) -> ActivityLog:
+    return ActivityLog(user_id=item.key, action="write")
+
+
+def _tenant_log(item: Item) -> rls.TenantLog:
+    return rls.TenantLog(organization_id(item.organization), item.key, "write")
+
+
+COMMUNITY = Models(UserProfile, _community_log)
+TENANTS = Models(rls.TenantProfile, _tenant_log)
+
+
+def read(session: Session, models: Models, item: Item) -> None:
     """One row by its primary key."""
-    assert session.get(UserProfile, item.key) is not None
+    assert session.get(models.profile, item.key) is not None
 
 
-def write(session: Session, item: Item) -> None:
+def write(session: Session, models: Models, item: Item) -> None:
     """`SELECT ... FOR UPDATE`, `UPDATE`, `INSERT`."""
-    profile = session.get(UserProfile, item.key, with_for_update=True)
+    profile = session.get(models.profile, item.key, with_for_update=True)
     assert profile is not None
     profile.bio = item.text
-    session.add(ActivityLog(user_id=item.key, action="write"))
+    session.add(models.log(item))
     session.flush()
 
 
-async def async_read(session: AsyncSession, item: Item) -> None:
+async def async_read(session: AsyncSession, models: Models, item: Item) -> None:
     """As `read`."""
-    assert await session.get(UserProfile, item.key) is not None
+    assert await session.get(models.profile, item.key) is not None
 
 
-async def async_write(session: AsyncSession, item: Item) -> None:
+async def async_write(session: AsyncSession, models: Models, item: Item) -> None:
     """As `write`."""
-    profile = await session.get(UserProfile, item.key, with_for_update=True)
+    profile = await session.get(models.profile, item.key, with_for_update=True)
     assert profile is not None
     profile.bio = item.text
-    session.add(ActivityLog(user_id=item.key, action="write"))
+    session.add(models.log(item))
     await session.flush()
 
 
@@ -104,8 +127,8 @@ class Workload(NamedTuple):
     """What one transaction does, sync and async."""
 
     name: str
-    sync: Callable[[Session, Item], None]
-    asynchronous: Callable[[AsyncSession, Item], Any]
+    sync: Callable[[Session, Models, Item], None]
+    asynchronous: Callable[[AsyncSession, Models, Item], Any]
 
 
 READ = Workload("one primary-key read", read, async_read)
@@ -124,34 +147,32 @@ class SyncContender:
     commits: bool = False  # the block itself does
     reads_only: bool = False
     affine: bool = False  # gives an organization the same connection again
+    models: Models = COMMUNITY
     workload: Workload = READ
 
     def fill(self, organizations: int) -> None:
         """Open all connections of the pool."""
-        barrier = Barrier(POOL)
+        barrier = Barrier(POOL, timeout=_PATIENCE)
 
         def hold(number: int) -> None:
             with self.open(number % organizations) as session:
-                read(session, item(number % organizations, 0, ""))
+                read(session, self.models, item(number % organizations, 0, ""))
                 barrier.wait()
 
-        threads = [Thread(target=hold, args=(number,)) for number in range(POOL)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(POOL) as threads:
+            list(threads.map(hold, range(POOL)))
 
     def run(self, work: Sequence[Item]) -> None:
         """Do the work."""
-        open_session, act = self.open, self.workload.sync
+        open_session, act, models = self.open, self.workload.sync, self.models
         if self.commits or self.reads_only:
             for each in work:
                 with open_session(each.organization) as session:
-                    act(session, each)
+                    act(session, models, each)
         else:
             for each in work:
                 with open_session(each.organization) as session:
-                    act(session, each)
+                    act(session, models, each)
                     session.commit()
 
 
@@ -167,6 +188,7 @@ class AsyncContender:
     commits: bool = False
     reads_only: bool = False
     affine: bool = False  # gives an organization the same connection again
+    models: Models = COMMUNITY
     workload: Workload = READ
 
     def fill(self, organizations: int) -> None:
@@ -174,12 +196,13 @@ class AsyncContender:
 
         async def hold(barrier: asyncio.Barrier, number: int) -> None:
             async with self.open(number % organizations) as session:
-                await async_read(session, item(number % organizations, 0, ""))
+                await async_read(session, self.models, item(number % organizations, 0, ""))
                 await barrier.wait()
 
         async def hold_all() -> None:
             barrier = asyncio.Barrier(POOL)
-            await asyncio.gather(*(hold(barrier, number) for number in range(POOL)))
+            async with asyncio.timeout(_PATIENCE):
+                await asyncio.gather(*(hold(barrier, number) for number in range(POOL)))
 
         self.loop.run(hold_all())
 
@@ -192,15 +215,15 @@ class AsyncContender:
         self.loop.run(self.aclose())
 
     async def _run(self, work: Sequence[Item]) -> None:
-        open_session, act = self.open, self.workload.asynchronous
+        open_session, act, models = self.open, self.workload.asynchronous, self.models
         if self.commits or self.reads_only:
             for each in work:
                 async with open_session(each.organization) as session:
-                    await act(session, each)
+                    await act(session, models, each)
         else:
             for each in work:
                 async with open_session(each.organization) as session:
-                    await act(session, each)
+                    await act(session, models, each)
                     await session.commit()
 
 
@@ -327,9 +350,22 @@ def sync_contenders(
             backends,
         )
 
+    def tenants(name: str) -> SyncContender:
+        from sqlalchemy_tenants.managers import PostgresManager
+
+        engine, backends = plain_engine(ground.tenants, name)
+        manager = PostgresManager.from_engine(engine, schema_name=rls.SCHEMA)
+        return SyncContender(
+            name,
+            lambda n: manager.new_tenant_session(ids[n], create_if_missing=False),
+            engine.dispose,
+            backends,
+            models=TENANTS,
+        )
+
     tenancy, backends = makers.tenancy(listen=listen)
     ids = makers.ids
-    return [
+    contenders = [
         plain(BASELINE),
         plain("no tenancy, again"),
         SyncContender(
@@ -345,6 +381,9 @@ def sync_contenders(
         separate("set_config, one statement", _SetConfig, "scope", makers.scopes),
         translated("schema_translate_map"),
     ]
+    if has_sqlalchemy_tenants():
+        contenders.append(tenants("sqlalchemy-tenants 0.2"))
+    return contenders
 
 
 def async_contenders(
@@ -417,6 +456,20 @@ def async_contenders(
             name, lambda n: provider.get_session(tenants[n]), provider.close, backends, loop
         )
 
+    def tenants(name: str) -> AsyncContender:
+        from sqlalchemy_tenants.aio.managers import PostgresManager
+
+        engine, backends = plain_engine(ground.tenants, name)
+        manager = PostgresManager.from_engine(engine, schema_name=rls.SCHEMA)
+        return AsyncContender(
+            name,
+            lambda n: manager.new_tenant_session(ids[n], create_if_missing=False),
+            engine.dispose,
+            backends,
+            loop,
+            models=TENANTS,
+        )
+
     tenancy, backends = makers.tenancy(listen=listen)
     ids = makers.ids
     contenders = [
@@ -441,4 +494,6 @@ def async_contenders(
             fastapi_tenancy("fastapi-tenancy 0.5", own_engine=False),
             fastapi_tenancy("fastapi-tenancy 0.5, its engine", own_engine=True),
         ]
+    if has_sqlalchemy_tenants():
+        contenders.append(tenants("sqlalchemy-tenants 0.2"))
     return contenders

@@ -7,6 +7,7 @@ library that takes no role works as a login with rights on every schema.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import sys
@@ -23,6 +24,7 @@ from sqlalchemy import URL, make_url
 
 from orgtenancy import Organization, Settings, Tenancy, embedded
 from orgtenancy.community import community
+from tests.benchmarks import rls
 
 #: The login of those that take no role, and its password on our own private server.
 PEER = "bench_peer"
@@ -55,18 +57,30 @@ class Ground:
     Attributes:
         app: The app's login, which takes the role of an organization.
         peer: A login with rights on every schema, and that of `plain` as its path.
+        tenants: The login that sqlalchemy-tenants works as.
         admin: The owner.
         organizations: All of them but `plain`.
     """
 
     app: URL
     peer: URL
+    tenants: URL
     admin: URL
     organizations: Sequence[Organization]
 
     def through(self, port: int) -> Ground:
         """Return the same with a proxy on the loopback address before the server."""
-        return replace(self, app=_through(self.app, port), peer=_through(self.peer, port))
+        return replace(
+            self,
+            app=_through(self.app, port),
+            peer=_through(self.peer, port),
+            tenants=_through(self.tenants, port),
+        )
+
+
+def organization_id(organization: int) -> str:
+    """Return the id of an organization."""
+    return f"b{organization:05d}"
 
 
 def user_id(organization: int, row: int) -> str:
@@ -86,7 +100,7 @@ def prepared(number: int, directory: Path | None) -> Iterator[tuple[Ground, str]
         tenancy = Tenancy(app, admin_url=admin, modules=[community], settings=Settings())
         try:
             tenancy.install()
-            names = [PLAIN, *(f"b{n:05d}" for n in range(number))]
+            names = [PLAIN, *(organization_id(n) for n in range(number))]
             with ThreadPoolExecutor(2) as threads:
                 made = threads.map(lambda name: tenancy.schemas.provision(name), names)
                 plain, *organizations = _with_progress(made, len(names))
@@ -96,8 +110,18 @@ def prepared(number: int, directory: Path | None) -> Iterator[tuple[Ground, str]
             _make_login(connection, str(admin.database), plain.schema_name)
             _grant(connection, [plain, *organizations])
             _fill(connection, plain, organizations)
+            if has_sqlalchemy_tenants():
+                rls.prepare(connection, _PASSWORD, plain, organizations)
+            connection.execute("VACUUM ANALYZE")
+            connection.execute("CHECKPOINT")
         peer = app.set(username=PEER, password=_PASSWORD)
-        yield Ground(app, peer, admin, organizations), _address(app)
+        tenants = app.set(username=rls.LOGIN, password=_PASSWORD)
+        yield Ground(app, peer, tenants, admin, organizations), _address(app)
+
+
+def has_sqlalchemy_tenants() -> bool:
+    """Return whether sqlalchemy-tenants is installed."""
+    return importlib.util.find_spec("sqlalchemy_tenants") is not None
 
 
 def connect(url: URL) -> psycopg.Connection[tuple[object, ...]]:
@@ -172,8 +196,6 @@ def _fill(
         connection.execute(
             sql.SQL("; ").join(people(o.schema_name, number, number) for number, o in batch)
         )
-    connection.execute("VACUUM ANALYZE")
-    connection.execute("CHECKPOINT")
 
 
 def _batches(things: Sequence[T]) -> Iterator[list[T]]:

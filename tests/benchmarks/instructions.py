@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     with ground.prepared(_ORGANIZATIONS, None) as (prepared, _):
         described = {
             name: getattr(prepared, name).render_as_string(hide_password=False)
-            for name in ("app", "peer", "admin")
+            for name in ("app", "peer", "tenants", "admin")
         } | {"organizations": [o.model_dump(mode="json") for o in prepared.organizations]}
         for mode in options.mode:
             with tempfile.TemporaryDirectory() as folder:
@@ -94,6 +94,7 @@ def _count(described: Mapping[str, Any], options: argparse.Namespace) -> None:
     prepared = ground.Ground(
         make_url(described["app"]),
         make_url(described["peer"]),
+        make_url(described["tenants"]),
         make_url(described["admin"]),
         [Organization.model_validate(o) for o in described["organizations"]],
     )

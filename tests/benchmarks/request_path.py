@@ -21,7 +21,7 @@ from tests.benchmarks import contenders, ground, harness, latency
 from tests.benchmarks.contenders import AsyncContender, Item, SyncContender
 
 _SEED = 20_240_607
-_PACKAGES = ("sqlalchemy", "psycopg", "fastapi-tenancy")
+_PACKAGES = ("sqlalchemy", "psycopg", "fastapi-tenancy", "sqlalchemy-tenants")
 
 
 def main(arguments: Sequence[str]) -> None:

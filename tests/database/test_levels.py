@@ -146,4 +146,4 @@ def no_organization_roles(tenancy: Tenancy, *organizations: Organization) -> boo
     with tenancy._database.admin_engine.connect() as connection:
         query = text("SELECT count(*) FROM pg_roles WHERE rolname = ANY(:roles)")
         roles = [organization.role_name for organization in organizations]
-        return connection.scalar(query, {"roles": roles}) == 0
+        return bool(connection.scalar(query, {"roles": roles}) == 0)

@@ -153,7 +153,7 @@ def test_isolation_levels(run: Runner, organization: Organization, level: str) -
 def test_an_isolation_level_set_by_a_statement(run: Runner, organization: Organization) -> None:
     def body(session: Session) -> str | None:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        return session.scalar(text("SHOW transaction_isolation"))
+        return str(session.scalar(text("SHOW transaction_isolation")))
 
     assert run(organization, body) == "repeatable read"
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from uuid import uuid4
 
 import psutil
 
@@ -27,16 +26,16 @@ class Demo:
 
     Args:
         arguments: What follows on the command line.
+        place: The folder for all that it makes on disk.
     """
 
-    def __init__(self, *arguments: str) -> None:
-        self._marker = f"ORGTENANCY_DEMO_TEST={uuid4().hex}"
-        name, _, value = self._marker.partition("=")
+    def __init__(self, *arguments: str, place: Path) -> None:
+        self.place = place
         environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "examples.community", *arguments],
             cwd=PROJECT,
-            env={**environment, name: value},
+            env={**environment, "TMPDIR": str(place)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -89,15 +88,16 @@ class Demo:
 
     def _is_ours(self, process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error):
-            name, _, value = self._marker.partition("=")
-            return bool(process.pid == self.process.pid or process.environ().get(name) == value)
+            # The processes of PostgreSQL work in their data folder, whoever their parent is.
+            is_inside = Path(process.cwd()).is_relative_to(self.place)
+            return process.pid == self.process.pid or is_inside
         return False
 
 
 @contextlib.contextmanager
-def running(*arguments: str) -> Iterator[Demo]:
+def running(*arguments: str, place: Path) -> Iterator[Demo]:
     """Run the demo until it is ready, and stop it at the end."""
-    with Demo("--port", "0", *arguments) as demo:
+    with Demo("--port", "0", *arguments, place=place) as demo:
         demo.wait_until_ready()
         yield demo
 

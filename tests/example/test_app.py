@@ -157,6 +157,15 @@ def test_errors_are_friendly_pages_and_problems_for_programs(browser: httpx.Clie
     assert problem.json()["code"] == "invalid_cursor"
 
 
+def test_htmx_gets_a_notice_in_place_of_a_page(browser: httpx.Client) -> None:
+    browser.headers["HX-Request"] = "true"
+    assert browser.get("/").headers["hx-redirect"] == "/sign-in"
+    sign_in(browser, BOTH, "northwind")
+    response = browser.post("/posts", data={"content": "  "})
+    assert response.status_code == 422
+    assert response.text.strip() == '<p class="notice">Content must not be empty.</p>'
+
+
 def test_what_people_write_is_shown_as_text(browser: httpx.Client) -> None:
     sign_in(browser, BOTH, "northwind")
     new_post(browser, "<script>alert(1)</script>")

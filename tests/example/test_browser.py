@@ -163,7 +163,7 @@ def test_no_page_scrolls_sideways(
 ) -> None:
     page = open_page(size, scheme)
     sign_in(page, demo)
-    write_post(page, "A very long word: " + "climb" * 80)
+    write_post(page, f"A very long word: {uuid4().hex * 12}")
     post = page.locator(".post .when").first.get_attribute("href")
     for path in ("/", str(post), "/people", "/people/mateo.fuentes", "/docs", "/sign-in"):
         page.goto(demo.url + path)

@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.example.demo import STOP_WITHIN, Demo, is_free, running
@@ -15,8 +16,8 @@ from tests.example.demo import STOP_WITHIN, Demo, is_free, running
 pytestmark = pytest.mark.slow
 
 
-def test_it_prints_one_line_and_answers() -> None:
-    with running() as demo:
+def test_it_prints_one_line_and_answers(place: Path) -> None:
+    with running(place=place) as demo:
         connection = http.client.HTTPConnection(demo.url.removeprefix("http://"), timeout=10)
         connection.request("GET", "/sign-in")
         assert connection.getresponse().status == 200
@@ -28,9 +29,9 @@ def test_it_prints_one_line_and_answers() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_it_with_nothing_left_although_a_browser_is_connected(
-    number: signal.Signals,
+    place: Path, number: signal.Signals
 ) -> None:
-    with running() as demo:
+    with running(place=place) as demo:
         assert any(process.name() == "postgres" for process in demo.processes())
         browser = http.client.HTTPConnection(demo.url.removeprefix("http://"), timeout=10)
         browser.request("GET", "/sign-in", headers={"Connection": "keep-alive"})
@@ -41,23 +42,25 @@ def test_a_signal_stops_it_with_nothing_left_although_a_browser_is_connected(
         assert is_free(demo.url)
 
 
-def test_a_second_signal_does_not_disturb_the_cleanup() -> None:
-    with running() as demo:
+def test_a_second_signal_does_not_disturb_the_cleanup(place: Path) -> None:
+    with running(place=place) as demo:
         seconds = demo.stop(signal.SIGINT, signal.SIGINT, signal.SIGTERM, gap=0.15)
         assert seconds < STOP_WITHIN
+        assert demo.process.returncode == 0
         assert demo.processes() == []
 
 
-@pytest.mark.parametrize("delay", [0.9, 1.3, 1.8, 2.4])
-def test_a_signal_while_it_starts_leaves_nothing_either(delay: float) -> None:
-    with Demo("--port", "0") as demo:
+@pytest.mark.parametrize("delay", [0.4, 0.8, 1.2, 1.6, 2.0])
+def test_a_signal_while_it_starts_leaves_nothing_either(place: Path, delay: float) -> None:
+    with Demo("--port", "0", place=place) as demo:
         time.sleep(delay)
-        assert demo.stop(signal.SIGINT, signal.SIGTERM, gap=0.3) < STOP_WITHIN
+        assert demo.stop(signal.SIGINT, signal.SIGTERM, gap=0.1) < STOP_WITHIN
         assert demo.processes() == []
+        assert demo.process.returncode == 0
 
 
-def test_the_check_walks_through_the_app() -> None:
-    with running("--check") as demo:
+def test_the_check_walks_through_the_app(place: Path) -> None:
+    with running("--check", place=place) as demo:
         output, errors = demo.rest()
         assert demo.process.returncode == 0, errors
         assert "Northwind Climbing Club" in output
@@ -67,17 +70,23 @@ def test_the_check_walks_through_the_app() -> None:
         assert demo.processes() == []
 
 
-def test_kept_data_is_there_again_and_is_not_seeded_twice(tmp_path: Path) -> None:
-    for _ in range(2):
-        with running("--keep", str(tmp_path / "kept"), "--check") as demo:
-            _, errors = demo.rest()
-            assert demo.process.returncode == 0, errors
+def test_kept_data_is_there_again_and_is_not_seeded_twice(place: Path) -> None:
+    with running("--keep", str(place / "kept"), "--check", place=place) as demo:
+        _, errors = demo.rest()
+        assert demo.process.returncode == 0, errors
+    with running("--keep", str(place / "kept"), place=place) as demo:
+        with httpx.Client(base_url=demo.url, headers={"Origin": demo.url}) as browser:
+            form = {"person": "demo|mateo.fuentes", "organization": "northwind"}
+            browser.post("/sign-in", data=form)
+            page = browser.get("/").text
+        assert "Hello, rope!" in page
+        assert "321 posts" in page
 
 
-def test_a_busy_port_is_said_before_anything_is_started() -> None:
+def test_a_busy_port_is_said_before_anything_is_started(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with Demo("--port", port) as demo:
+        with Demo("--port", port, place=place) as demo:
             output, errors = demo.rest()
             assert demo.process.returncode == 2
             assert output == ""

@@ -180,6 +180,18 @@ def test_a_cursor_with_another_number_of_values_is_refused(key: list[Any], lengt
         decode_cursor(ORDER, encode_cursor(ORDER, key), length)
 
 
+@given(keys, keys)
+def test_a_cursor_with_values_of_other_types_is_refused_where_the_list_says_its_types(
+    key: list[Any], other: list[Any]
+) -> None:
+    types, cursor = list(map(type, key)), encode_cursor(ORDER, other)
+    if types == list(map(type, other)):
+        assert decode_cursor(ORDER, cursor, len(key), types=types) == tuple(other)
+        return
+    with pytest.raises(InvalidCursor):
+        decode_cursor(ORDER, cursor, len(key), types=types)
+
+
 @pytest.mark.parametrize("value", [1.5, b"a", object(), ("a",), ["a"]], ids=repr)
 def test_a_key_of_another_type_cannot_be_made_a_cursor(value: object) -> None:
     with pytest.raises(TypeError, match=f"a cursor cannot hold a {type(value).__name__}"):

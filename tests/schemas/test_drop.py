@@ -185,7 +185,9 @@ def test_an_organization_that_is_being_dropped_is_shut_at_once(
     assert_gone(bare_database, installed, organization)
 
 
-def furnish(connection: psycopg.Connection, schema: str, tables: int, others: int) -> None:
+def furnish(
+    connection: psycopg.Connection, schema: str, tables: int, others: int, loose: int = 2
+) -> None:
     """Fill a schema with everything an organization may have, a little per transaction."""
     connection.execute(f'SET search_path TO "{schema}"'.encode())
     statements = [
@@ -219,9 +221,19 @@ def furnish(connection: psycopg.Connection, schema: str, tables: int, others: in
             f"EXECUTE FUNCTION touch_{n}()",
             f"CREATE VIEW view_{n} AS SELECT id, mood_{n} FROM hub",
             f"CREATE VIEW chain_{n + 1} AS SELECT double_{n}(id) AS id FROM chain_{n}",
+        ]
+    for n in range(loose):
+        statements += [
+            f"CREATE TYPE size_{n} AS ENUM ('s', 'l')",
+            f"CREATE FUNCTION half_{n}(x bigint) RETURNS bigint LANGUAGE sql AS 'SELECT x / 2'",
+            f"CREATE FUNCTION half_{n}(x int) RETURNS int LANGUAGE sql AS 'SELECT x / 2'",
             f"CREATE TABLE events_{n} PARTITION OF events FOR VALUES "
             f"FROM (date '2026-01-01' + {n}) TO (date '2026-01-01' + {n + 1})",
         ]
+    # Newer than the tables that refer to it, and so in the order of dropping before them.
+    statements.append("CREATE TABLE late (id int PRIMARY KEY)")
+    for n in range(tables):
+        statements.append(f"ALTER TABLE table_{n} ADD FOREIGN KEY (id) REFERENCES late")
     for statement in statements:
         connection.execute(statement.encode())
 
@@ -254,7 +266,7 @@ def test_a_schema_of_more_relations_than_the_server_has_locks_is_dropped(
         tenancy.install()
         organization = tenancy.schemas.provision("acme")
         with psycopg.connect(dsn(database.admin_url), autocommit=True) as connection:
-            furnish(connection, organization.schema_name, tables=300, others=80)
+            furnish(connection, organization.schema_name, tables=500, others=60, loose=400)
             with pytest.raises(errors.OutOfMemory):
                 connection.execute('DROP SCHEMA "org_acme" CASCADE')
         tenancy.schemas.drop("acme", confirm="acme", force=True)

@@ -17,6 +17,7 @@ from orgtenancy.errors import (
     OrganizationUnavailable,
     ProvisioningFailed,
 )
+from orgtenancy.pagination import encode_cursor
 from orgtenancy.registry import store
 from tests.registry.worker import dialogue
 from tests.schemas.conftest import MakeModule
@@ -374,7 +375,18 @@ def test_list_filters_by_status(installed: Tenancy) -> None:
     assert rest.next_cursor is None
 
 
-@pytest.mark.parametrize("cursor", ["", "garbage", "W10", "é"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "garbage",
+        "W10",
+        "é",
+        encode_cursor("orgtenancy.organizations", [1]),
+        encode_cursor("orgtenancy.organizations", [None]),
+        encode_cursor("posts", ["a"]),
+    ],
+)
 def test_list_refuses_a_cursor_that_it_did_not_make(installed: Tenancy, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
         installed.schemas.list(PageRequest(cursor=cursor))

@@ -42,7 +42,7 @@ class ScopedCursor(BaseCursor[Any, Any]):
     def _start_query(self, query: Query | None = None) -> PQGen[None]:
         if query is not None:
             self._note_session_state(query)
-        return super()._start_query(query)
+        return BaseCursor._start_query(self, query)
 
     def _start_copy_gen(self, statement: Query, params: Params | None = None) -> PQGen[None]:
         self._note_session_state(statement)
@@ -69,11 +69,20 @@ class FirstStatementCursor(ScopedCursor):
         prepare: bool | None = None,
         binary: bool | None = None,
     ) -> PQGen[None]:
-        connection = self._conn
-        begin = connection.defer_begin()
+        begin = self._conn.defer_begin()
         if begin is None:
-            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
-            return
+            return super()._execute_gen(query, params, prepare=prepare, binary=binary)
+        return self._execute_first(begin, query, params, prepare, binary)
+
+    def _execute_first(
+        self,
+        begin: ScopedBegin,
+        query: Query,
+        params: Params | None,
+        prepare: bool | None,
+        binary: bool | None,
+    ) -> PQGen[None]:
+        connection = self._conn
         connection.begin_deferred = True
         try:
             yield from self._start_query(query)
@@ -152,8 +161,14 @@ def _leave_pipeline_mode(cursor: BaseCursor[Any, Any]) -> None:
         pgconn.finish()
 
 
-class OrganizationCursor(FirstStatementCursor, psycopg.Cursor[Any]):
+class OrganizationCursor(ScopedCursor, psycopg.Cursor[Any]):
     """A client cursor of an organization's connection."""
+
+    __slots__ = ()
+
+
+class OneFlushCursor(FirstStatementCursor, psycopg.Cursor[Any]):
+    """A client cursor that sends `BEGIN` and the first statement together."""
 
     __slots__ = ()
 
@@ -164,8 +179,14 @@ class OrganizationServerCursor(ScopedCursor, psycopg.ServerCursor[Any]):
     __slots__ = ()
 
 
-class AsyncOrganizationCursor(FirstStatementCursor, psycopg.AsyncCursor[Any]):
+class AsyncOrganizationCursor(ScopedCursor, psycopg.AsyncCursor[Any]):
     """A client cursor of an organization's async connection."""
+
+    __slots__ = ()
+
+
+class AsyncOneFlushCursor(FirstStatementCursor, psycopg.AsyncCursor[Any]):
+    """An async client cursor that sends `BEGIN` and the first statement together."""
 
     __slots__ = ()
 

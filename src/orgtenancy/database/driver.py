@@ -24,12 +24,14 @@ from psycopg.pq.abc import PGresult
 
 from orgtenancy.context import organization_var
 from orgtenancy.database.cursors import (
+    AsyncOneFlushCursor,
     AsyncOrganizationCursor,
     AsyncOrganizationServerCursor,
+    OneFlushCursor,
     OrganizationCursor,
     OrganizationServerCursor,
 )
-from orgtenancy.database.scope import Scope, ScopedBegin, scoped_begin
+from orgtenancy.database.scope import Scope, ScopedBegin, scope_of, scoped_begin
 from orgtenancy.errors import (
     ConfigurationError,
     OrganizationContextMissing,
@@ -38,6 +40,8 @@ from orgtenancy.errors import (
     OrgTenancyError,
     TransactionRequired,
 )
+from orgtenancy.organizations import Organization
+from orgtenancy.settings import Settings
 
 # What PostgreSQL answers to SET ROLE when a role is gone or no longer granted.
 _ROLE_REFUSED = (errors.InsufficientPrivilege, errors.InvalidParameterValue)
@@ -61,7 +65,9 @@ class ScopedConnection(BaseConnection[Any]):
     """What the sync and the async connection share.
 
     Attributes:
-        scope: What the next transaction is for, while the connection is handed out.
+        settings: Says what an organization's scope looks like.
+        organization: The context's organization when the connection was handed out.
+        scope: What the next transaction is for, where a session said so.
         parked: True while the connection is in the pool's hands, which may then run the
             dialect's catalog queries and pings outside any scope.
         served: The scopes it entered since it was opened.
@@ -69,6 +75,8 @@ class ScopedConnection(BaseConnection[Any]):
         begin_deferred: True while a cursor starts a query whose `BEGIN` it sends itself.
     """
 
+    settings: Settings
+    organization: Organization | None = None
     scope: Scope | None = None
     parked: bool = True
     has_session_state: bool = False
@@ -79,20 +87,31 @@ class ScopedConnection(BaseConnection[Any]):
         self._prepared: ScopedPrepareManager = ScopedPrepareManager()
         self.served: set[Scope] = set()
 
+    def configure(self, settings: Settings) -> None:
+        """Apply the settings to a new connection."""
+        self.settings = settings
+        self.prepared_max = settings.prepared_statements
+        local = self.pgconn.host.startswith((b"/", b"@"))  # a Unix socket
+        one_flush = settings.one_flush if settings.one_flush is not None else not local
+        self._choose_cursors(one_flush)
+
+    def _choose_cursors(self, one_flush: bool) -> None:
+        raise NotImplementedError
+
     def _start_query(self) -> PQGen[None]:
-        if self.begin_deferred:
-            return _nothing()
-        if (
-            self._autocommit
-            and not self.parked
-            and self.pgconn.transaction_status == TransactionStatus.IDLE
-        ):
+        if self.begin_deferred or self.pgconn.transaction_status != TransactionStatus.IDLE:
+            return
+        if self._autocommit:
+            if self.parked:
+                return
             raise TransactionRequired(
                 "refused to run a statement in autocommit: outside a transaction "
                 "PostgreSQL ignores the organization's role and search_path",
-                organization_id=self.scope.organization_id if self.scope else None,
+                organization_id=self.organization.id if self.organization else None,
             )
-        return super()._start_query()
+        yield from self._exec_command(self._get_tx_start_command())
+        if self._pipeline:
+            yield from self._pipeline._sync_gen()
 
     def defer_begin(self) -> ScopedBegin | None:
         """Return the command that starts the next transaction, for the caller to send.
@@ -100,10 +119,10 @@ class ScopedConnection(BaseConnection[Any]):
         None where a transaction is open, or its start must be a message of its own.
         """
         if (
-            self.scope is None
+            self.pgconn.transaction_status != TransactionStatus.IDLE
             or self._autocommit
             or self._pipeline
-            or self.pgconn.transaction_status != TransactionStatus.IDLE
+            or self.parked
         ):
             return None
         return cast("ScopedBegin", self._get_tx_start_command())
@@ -120,11 +139,14 @@ class ScopedConnection(BaseConnection[Any]):
         """Return what the next transaction is for; None for the pool's own queries."""
         scope = self.scope
         if scope is None:
-            if self.parked:
+            if self.organization is not None:
+                scope = self.scope = scope_of(self.organization, self.settings)
+            elif self.parked:
                 return None
-            raise OrganizationContextMissing(
-                "refused to start a transaction: no organization is bound"
-            )
+            else:
+                raise OrganizationContextMissing(
+                    "refused to start a transaction: no organization is bound"
+                )
         current = organization_var.get()
         if (
             current is not None
@@ -192,23 +214,17 @@ class ScopedConnection(BaseConnection[Any]):
         yield from super()._tpc_prepare_gen()
 
 
-def _nothing() -> PQGen[None]:
-    yield from ()
-
-
 class OrganizationConnection(ScopedConnection, psycopg.Connection[Any]):
     """A connection whose transactions enter its scope."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.cursor_factory = OrganizationCursor
+    def _choose_cursors(self, one_flush: bool) -> None:
+        self.cursor_factory = OneFlushCursor if one_flush else OrganizationCursor
         self.server_cursor_factory = OrganizationServerCursor
 
 
 class AsyncOrganizationConnection(ScopedConnection, psycopg.AsyncConnection[Any]):
     """An async connection whose transactions enter its scope."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.cursor_factory = AsyncOrganizationCursor
+    def _choose_cursors(self, one_flush: bool) -> None:
+        self.cursor_factory = AsyncOneFlushCursor if one_flush else AsyncOrganizationCursor
         self.server_cursor_factory = AsyncOrganizationServerCursor

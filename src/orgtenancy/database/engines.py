@@ -112,18 +112,21 @@ class Database:
     @property
     def engine(self) -> Engine:
         """The engine of the app's login; its connections need an organization."""
-        with self._lock:
-            if self._engine is None:
-                self._engine = make_engine(self.url, self.settings)
-            return self._engine
+        engine = self._engine
+        if engine is None:
+            with self._lock:
+                engine = self._engine = self._engine or make_engine(self.url, self.settings)
+        return engine
 
     @property
     def async_engine(self) -> AsyncEngine:
         """The async engine of the app's login; its connections need an organization."""
-        with self._lock:
-            if self._async_engine is None:
-                self._async_engine = make_async_engine(self.url, self.settings)
-            return self._async_engine
+        engine = self._async_engine
+        if engine is None:
+            with self._lock:
+                engine = self._async_engine or make_async_engine(self.url, self.settings)
+                self._async_engine = engine
+        return engine
 
     @property
     def admin_engine(self) -> Engine:

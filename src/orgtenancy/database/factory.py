@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from orgtenancy.context import organization_var
 from orgtenancy.database.driver import AsyncOrganizationConnection, OrganizationConnection
 from orgtenancy.database.pool import SLOT, AffinePool, AsyncAffinePool
-from orgtenancy.database.scope import scope_of
 from orgtenancy.settings import Settings
 
 
@@ -64,14 +63,13 @@ def _install_events(engine: Engine, settings: Settings, pool_size: int) -> None:
 
     @event.listens_for(engine, "connect", insert=True)
     def prepare_connection(dbapi_connection: Any, record: Any) -> None:
-        record.driver_connection.prepared_max = settings.prepared_statements
+        record.driver_connection.configure(settings)
         record.info[SLOT] = next(slots)
 
     @event.listens_for(engine, "checkout")
     def hand_out(dbapi_connection: Any, record: Any, proxy: Any) -> None:
         connection = record.driver_connection
-        organization = organization_var.get()
-        connection.scope = None if organization is None else scope_of(organization, settings)
+        connection.organization = organization_var.get()
         connection.parked = False
 
     @event.listens_for(engine, "checkin")
@@ -79,7 +77,7 @@ def _install_events(engine: Engine, settings: Settings, pool_size: int) -> None:
         if dbapi_connection is None:  # already invalidated
             return
         connection = record.driver_connection
-        connection.scope = None
+        connection.organization = connection.scope = None
         connection.parked = True
         if (
             connection.has_session_state

@@ -31,14 +31,16 @@ class ScopedSession(Session):
     def check_context(self) -> None:
         """Make sure that the session may be used where it is."""
 
-    def get_bind(self, mapper: Any = None, **arguments: Any) -> Engine | Connection:
+    def get_bind(
+        self, mapper: Any = None, *, bind: Engine | Connection | None = None, **arguments: Any
+    ) -> Engine | Connection:
         """Return the engine, for every statement that is about to run.
 
         Raises:
             OrganizationMismatch: If the statement names an engine of its own, or the
                 context is bound to another organization.
         """
-        if arguments.get("bind") not in (None, self._engine):
+        if bind is not None and bind is not self._engine:
             raise OrganizationMismatch("a scoped session runs on its own engine only")
         self.check_context()
         return self._engine

@@ -95,9 +95,7 @@ class OrganizationDirectory:
 
     def _cached(self, organization_id: str) -> Organization | None:
         entry = self._entries.get(organization_id)
-        if entry is None or entry[0] < time.monotonic():
-            return None
-        return entry[1]
+        return entry[1] if entry is not None and entry[0] >= time.monotonic() else None
 
     def _prepare(self, organization_id: str) -> int:
         validate_organization_id(organization_id)

@@ -66,7 +66,7 @@ def list_page(
     if status is not None:
         statement = statement.where(organizations.c.status == status)
     if page.cursor is not None:
-        statement = statement.where(key > decode_cursor(_ORDER, page.cursor, 1)[0])
+        statement = statement.where(key > decode_cursor(_ORDER, page.cursor, 1, types=[str])[0])
     rows = connection.execute(statement).all()
     items = tuple(map(organization_from, rows[: page.limit]))
     more = len(rows) > page.limit
