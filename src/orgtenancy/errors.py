@@ -214,9 +214,7 @@ class InsufficientScope(AccessDenied):
 
     code = "insufficient_scope"
 
-    def __init__(
-        self, message: str, *, scopes: Iterable[str] = (), **about: Unpack[About]
-    ) -> None:
+    def __init__(self, message: str, *, scopes: Iterable[str] = (), **about: Unpack[About]) -> None:
         super().__init__(message, **about)
         self.scopes = frozenset(scopes)
 

@@ -164,7 +164,8 @@ class OrganizationAwareRepository(Generic[Model]):
             InvalidCursor: If the cursor was not made by this list.
         """
         if page.cursor is not None:
-            last = tuple_(*decode_cursor(order, page.cursor, len(key)))
+            types = [column.type.python_type for column in key]
+            last = tuple_(*decode_cursor(order, page.cursor, len(key), types=types))
             row = tuple_(*key)
             statement = statement.where(row < last if descending else row > last)
         statement = statement.order_by(*((c.desc() if descending else c.asc()) for c in key))

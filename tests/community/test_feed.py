@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from orgtenancy import Organization
 from orgtenancy.community import Post, PostRepository
 from orgtenancy.errors import InvalidCursor
-from orgtenancy.pagination import Page, PageRequest
+from orgtenancy.pagination import Page, PageRequest, encode_cursor
 from tests.community.seeds import add_group, add_person, add_post
 from tests.support.runner import Runner
 
@@ -132,3 +133,12 @@ def test_an_author_page_holds_what_the_viewer_sees(run: Runner, organization: Or
         assert [p.id for p in theirs] == sorted((p.id for p in theirs), reverse=True)
 
     run(organization, body)
+
+
+@pytest.mark.parametrize("value", ["text", 1, None, datetime.now(UTC)])
+def test_a_forged_cursor_does_not_reach_the_database(
+    run: Runner, organization: Organization, value: object
+) -> None:
+    page = PageRequest(cursor=encode_cursor("feed", [value]))
+    with pytest.raises(InvalidCursor):
+        run(organization, lambda s: PostRepository(s).find_feed("ann", page))

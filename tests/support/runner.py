@@ -20,7 +20,11 @@ class Runner(Protocol):
     kind: str
 
     def __call__(
-        self, organization: Organization | str, function: Callable[..., R], *args: Any, **kwargs: Any
+        self,
+        organization: Organization | str,
+        function: Callable[..., R],
+        *args: Any,
+        **kwargs: Any,
     ) -> R:
         """Call `function(session, ...)` in one transaction of the organization."""
 
@@ -39,7 +43,11 @@ class SyncRunner:
         self._tenancy = tenancy
 
     def __call__(
-        self, organization: Organization | str, function: Callable[..., R], *args: Any, **kwargs: Any
+        self,
+        organization: Organization | str,
+        function: Callable[..., R],
+        *args: Any,
+        **kwargs: Any,
     ) -> R:
         with self._tenancy.session(organization) as session:
             return function(session, *args, **kwargs)
@@ -61,7 +69,11 @@ class AsyncRunner:
         self._loop = loop
 
     def __call__(
-        self, organization: Organization | str, function: Callable[..., R], *args: Any, **kwargs: Any
+        self,
+        organization: Organization | str,
+        function: Callable[..., R],
+        *args: Any,
+        **kwargs: Any,
     ) -> R:
         return self._loop.run(self._run(organization, function, *args, **kwargs))
 
@@ -74,7 +86,11 @@ class AsyncRunner:
         return self._loop.run(gather())
 
     async def _run(
-        self, organization: Organization | str, function: Callable[..., R], *args: Any, **kwargs: Any
+        self,
+        organization: Organization | str,
+        function: Callable[..., R],
+        *args: Any,
+        **kwargs: Any,
     ) -> R:
         async with self._tenancy.session(organization) as session:
             return await session.run_sync(function, *args, **kwargs)
