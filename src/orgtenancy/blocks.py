@@ -98,7 +98,7 @@ class SessionBlock:
         finally:
             self._unbind()
             self._session.close()
-            if refused := self._forget_if_refused(failure):
+            if failure is not None and (refused := self._forget_if_refused(failure)):
                 ensure_active(self._directory.get(refused))
 
     async def __aenter__(self) -> OrganizationAsyncSession:
@@ -121,7 +121,7 @@ class SessionBlock:
         finally:
             self._unbind()
             await _close(self._session)
-            if refused := self._forget_if_refused(failure):
+            if failure is not None and (refused := self._forget_if_refused(failure)):
                 ensure_active(await self._directory.get_async(refused))
 
     def _known_organization(self) -> str | Organization:
@@ -148,7 +148,7 @@ class SessionBlock:
         session_var.reset(self._session_token)
         organization_var.reset(self._organization_token)
 
-    def _forget_if_refused(self, failure: BaseException | None) -> str | None:
+    def _forget_if_refused(self, failure: BaseException) -> str | None:
         """Return the organization to look up again if PostgreSQL refused its role.
 
         What this process remembers of it is out of date then, and the registry knows why.

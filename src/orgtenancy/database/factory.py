@@ -42,6 +42,9 @@ def _options(settings: Settings, pool_size: int) -> dict[str, Any]:
         "pool_size": pool_size,
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout,
+        # SQLAlchemy would call rollback() on every connection that comes back. It is
+        # almost never in a transaction; `take_back` closes it if it is.
+        "pool_reset_on_return": None,
         "connect_args": {
             "prepare_threshold": settings.prepare_threshold,
             "connect_timeout": settings.connect_timeout,
