@@ -280,8 +280,10 @@ class _Makers:
 
         return url.update_query_dict({"application_name": application}), backends
 
-    def tenancy(self, *, listen: bool) -> tuple[Tenancy, Backends]:
-        url, backends = self.named(self.ground.app, "orgtenancy")
+    def tenancy(
+        self, name: str, *, listen: bool, one_flush: bool | None = None
+    ) -> tuple[Tenancy, Backends]:
+        url, backends = self.named(self.ground.app, name)
         settings = Settings(
             pool_size=POOL,
             prepare_threshold=PREPARE_THRESHOLD,
@@ -289,6 +291,7 @@ class _Makers:
             # The contenders take turns, so an entry ages while the others work.
             registry_max_age=86_400,
             listen=listen,
+            one_flush=one_flush,
         )
         made = Tenancy(url, admin_url=self.ground.admin, modules=[community], settings=settings)
         return made, backends
@@ -313,6 +316,7 @@ def sync_contenders(
 ) -> list[SyncContender]:
     """Return all that work without asyncio, the baseline first."""
     makers = _Makers(ground, watch, organizations, "sync")
+    ids = makers.ids
 
     def plain_engine(url: URL, name: str) -> tuple[Engine, Backends]:
         named, backends = makers.named(url, name)
@@ -363,19 +367,22 @@ def sync_contenders(
             models=TENANTS,
         )
 
-    tenancy, backends = makers.tenancy(listen=listen)
-    ids = makers.ids
-    contenders = [
-        plain(BASELINE),
-        plain("no tenancy, again"),
-        SyncContender(
-            "orgtenancy",
+    def scoped(name: str, *, one_flush: bool | None = None) -> SyncContender:
+        tenancy, backends = makers.tenancy(name, listen=listen, one_flush=one_flush)
+        return SyncContender(
+            name,
             lambda n: tenancy.session(ids[n]),
             tenancy.close,
             backends,
             commits=True,
             affine=True,
-        ),
+        )
+
+    contenders = [
+        plain(BASELINE),
+        plain("no tenancy, again"),
+        scoped("orgtenancy"),
+        scoped("orgtenancy, one flush", one_flush=True),
         plain("no tenancy, without commit", reads_only=True),
         separate("SET LOCAL, two statements", _SetLocal, "statements", makers.statements),
         separate("set_config, one statement", _SetConfig, "scope", makers.scopes),
@@ -396,6 +403,7 @@ def async_contenders(
 ) -> list[AsyncContender]:
     """Return all that work with asyncio, the baseline first."""
     makers = _Makers(ground, watch, organizations, "async")
+    ids = makers.ids
 
     def plain_engine(url: URL, name: str) -> tuple[AsyncEngine, Backends]:
         named, backends = makers.named(url, name)
@@ -470,20 +478,23 @@ def async_contenders(
             models=TENANTS,
         )
 
-    tenancy, backends = makers.tenancy(listen=listen)
-    ids = makers.ids
-    contenders = [
-        plain(BASELINE),
-        plain("no tenancy, again"),
-        AsyncContender(
-            "orgtenancy",
+    def scoped(name: str, *, one_flush: bool | None = None) -> AsyncContender:
+        tenancy, backends = makers.tenancy(name, listen=listen, one_flush=one_flush)
+        return AsyncContender(
+            name,
             lambda n: tenancy.session(ids[n]),
             tenancy.aclose,
             backends,
             loop,
             commits=True,
             affine=True,
-        ),
+        )
+
+    contenders = [
+        plain(BASELINE),
+        plain("no tenancy, again"),
+        scoped("orgtenancy"),
+        scoped("orgtenancy, one flush", one_flush=True),
         plain("no tenancy, without commit", reads_only=True),
         separate("SET LOCAL, two statements", _SetLocal, "statements", makers.statements),
         separate("set_config, one statement", _SetConfig, "scope", makers.scopes),

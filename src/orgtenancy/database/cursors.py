@@ -40,7 +40,10 @@ class ScopedCursor(BaseCursor[Any, Any]):
         _conn: ScopedConnection
 
     def _start_query(self, query: Query | None = None) -> PQGen[None]:
-        if query is not None:
+        if type(query) is str:  # as SQLAlchemy sends it
+            if leaves_session_state(query):
+                self._conn.has_session_state = True
+        elif query is not None:
             self._note_session_state(query)
         return BaseCursor._start_query(self, query)
 

@@ -109,7 +109,11 @@ class ScopedConnection(BaseConnection[Any]):
                 "PostgreSQL ignores the organization's role and search_path",
                 organization_id=self.organization.id if self.organization else None,
             )
-        yield from self._exec_command(self._get_tx_start_command())
+        command = self._get_tx_start_command()
+        if type(command) is ScopedBegin:
+            yield from self._enter_scope(command)
+        else:
+            yield from super()._exec_command(command)
         if self._pipeline:
             yield from self._pipeline._sync_gen()
 

@@ -97,6 +97,7 @@ class Database:
             role=None if without_roles else control_role_name(str(self.url.database)),
             path=(REGISTRY_SCHEMA,),
         )
+        self._has_logins = settings.isolation is IsolationLevel.LOGIN
         limit = settings.login_pools
         self._logins = LoginEngines[Engine](self._login_engine, Engine.dispose, limit)
         self._async_logins = LoginEngines[AsyncEngine](
@@ -159,7 +160,7 @@ class Database:
         return OrganizationSession(
             self._logins.get(organization) if self._has_logins else self.engine,
             organization=organization,
-            scope=self.scope_of(organization),
+            scope=scope_of(organization, self.settings),
             **_SESSION_OPTIONS,
         )
 
@@ -210,10 +211,6 @@ class Database:
         for engine in (*engines, *(e.sync_engine for e in async_engines if e is not None)):
             if engine is not None:
                 engine.dispose(close=False)
-
-    @property
-    def _has_logins(self) -> bool:
-        return self.settings.isolation is IsolationLevel.LOGIN
 
     def login_url(self, organization: Organization) -> URL:
         """Return the URL of an organization's own login, at level `login`."""

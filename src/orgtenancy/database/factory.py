@@ -14,6 +14,10 @@ from orgtenancy.database.driver import AsyncOrganizationConnection, Organization
 from orgtenancy.database.pool import SLOT, AffinePool, AsyncAffinePool
 from orgtenancy.settings import Settings
 
+# The driver's connection in a pool record's `info`, a look-up that is cheaper than asking
+# the record for it.
+CONNECTION = "orgtenancy.connection"
+
 
 def make_engine(url: URL, settings: Settings, pool_size: int | None = None) -> Engine:
     """Return an engine for a login of the app.
@@ -66,12 +70,13 @@ def _install_events(engine: Engine, settings: Settings, pool_size: int) -> None:
 
     @event.listens_for(engine, "connect", insert=True)
     def prepare_connection(dbapi_connection: Any, record: Any) -> None:
-        record.driver_connection.configure(settings)
+        connection = record.info[CONNECTION] = record.driver_connection
+        connection.configure(settings)
         record.info[SLOT] = next(slots)
 
     @event.listens_for(engine, "checkout")
     def hand_out(dbapi_connection: Any, record: Any, proxy: Any) -> None:
-        connection = record.driver_connection
+        connection = record.info[CONNECTION]
         connection.organization = organization_var.get()
         connection.parked = False
 
@@ -79,7 +84,7 @@ def _install_events(engine: Engine, settings: Settings, pool_size: int) -> None:
     def take_back(dbapi_connection: Any, record: Any) -> None:
         if dbapi_connection is None:  # already invalidated
             return
-        connection = record.driver_connection
+        connection = record.info[CONNECTION]
         connection.organization = connection.scope = None
         connection.parked = True
         if (

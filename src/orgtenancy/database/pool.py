@@ -35,7 +35,8 @@ def _take(idle: deque[Any], slots: int) -> Any:
 
 class _AffineQueue(sqlalchemy_queue.Queue[Any]):
     def _get(self) -> Any:
-        return _take(self.queue, self.maxsize)
+        idle = self.queue
+        return idle.popleft() if len(idle) == 1 else _take(idle, self.maxsize)
 
 
 class _AffineAsyncioQueue(asyncio.Queue[Any]):

@@ -28,21 +28,16 @@ class ScopedSession(Session):
         self.scope = scope
         self._engine = bind
 
-    def check_context(self) -> None:
-        """Make sure that the session may be used where it is."""
-
     def get_bind(
         self, mapper: Any = None, *, bind: Engine | Connection | None = None, **arguments: Any
     ) -> Engine | Connection:
         """Return the engine, for every statement that is about to run.
 
         Raises:
-            OrganizationMismatch: If the statement names an engine of its own, or the
-                context is bound to another organization.
+            OrganizationMismatch: If the statement names an engine of its own.
         """
         if bind is not None and bind is not self._engine:
             raise OrganizationMismatch("a scoped session runs on its own engine only")
-        self.check_context()
         return self._engine
 
 
@@ -67,6 +62,18 @@ class OrganizationSession(ScopedSession):
     ) -> None:
         super().__init__(bind, scope=scope, **options)
         self.organization = organization
+
+    def get_bind(
+        self, mapper: Any = None, *, bind: Engine | Connection | None = None, **arguments: Any
+    ) -> Engine | Connection:
+        """Return the engine, for every statement that is about to run.
+
+        Raises:
+            OrganizationMismatch: If the context is bound to another organization, or the
+                statement names an engine of its own.
+        """
+        self.check_context()
+        return super().get_bind(mapper, bind=bind, **arguments)
 
     def check_context(self) -> None:
         """Make sure that the context is not bound to another organization.

@@ -125,7 +125,7 @@ def ensure_active(organization: Organization) -> Organization:
     Raises:
         OrganizationUnavailable: With its status, if they may not.
     """
-    if organization.is_active:
+    if organization.status is OrganizationStatus.ACTIVE:
         return organization
     provisioning = organization.status is OrganizationStatus.PROVISIONING
     raise OrganizationUnavailable(
