@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Iterator
 from uuid import uuid4
 
@@ -13,6 +14,21 @@ from orgtenancy import Organization, Settings, Tenancy, embedded
 from orgtenancy.community import community
 from tests.support.notes import notes
 from tests.support.runner import AsyncRunner, Runner, SyncRunner
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal() -> None:
+    """Processes started by tests end by the signals that their users send.
+
+    A shell starts background jobs with SIGINT ignored, and `nohup` ignores SIGHUP; both
+    are inherited.
+    """
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def settings(**changes: object) -> Settings:

@@ -9,10 +9,11 @@ import asyncio
 from contextvars import Token
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from orgtenancy.context import current_organization, organization_var, session_var
+from orgtenancy.context import current_organization, organization_var, session_var, unbind
 from orgtenancy.database.engines import Database
 from orgtenancy.database.sessions import (
     ControlAsyncSession,
@@ -23,6 +24,9 @@ from orgtenancy.database.sessions import (
 from orgtenancy.errors import OrganizationMismatch, OrganizationUnavailable
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.directory import OrganizationDirectory, ensure_active
+
+# insufficient_privilege, and what SET ROLE answers for a role that does not exist
+_REFUSED = frozenset({"42501", "22023"})
 
 
 class OrganizationBlock:
@@ -39,7 +43,7 @@ class OrganizationBlock:
         return self._bind(self._directory.get(given) if isinstance(given, str) else given)
 
     def __exit__(self, *exc_info: object) -> None:
-        organization_var.reset(self._token)
+        unbind(organization_var, self._token)
 
     async def __aenter__(self) -> Organization:
         given = self._given
@@ -48,7 +52,7 @@ class OrganizationBlock:
         )
 
     async def __aexit__(self, *exc_info: object) -> None:
-        organization_var.reset(self._token)
+        unbind(organization_var, self._token)
 
     def _bind(self, organization: Organization) -> Organization:
         self._token: Token[Organization | None] = organization_var.set(ensure_active(organization))
@@ -145,19 +149,30 @@ class SessionBlock:
         self._session_token: Token[Session | AsyncSession | None] = session_var.set(session)
 
     def _unbind(self) -> None:
-        session_var.reset(self._session_token)
-        organization_var.reset(self._organization_token)
+        unbind(session_var, self._session_token)
+        unbind(organization_var, self._organization_token)
 
     def _forget_if_refused(self, failure: BaseException) -> str | None:
-        """Return the organization to look up again if PostgreSQL refused its role.
+        """Return the organization to look up again if PostgreSQL refused it.
 
-        What this process remembers of it is out of date then, and the registry knows why.
+        What this process remembers of it may be out of date then, and the registry knows
+        why. If it says that the organization is open, the failure stands as it is.
         """
-        if not isinstance(failure, OrganizationUnavailable) or failure.status is not None:
+        if not self._is_refusal(failure):
             return None
         organization_id: str = self._session.organization.id
         self._directory.forget(organization_id)
         return organization_id
+
+    def _is_refusal(self, failure: BaseException) -> bool:
+        if isinstance(failure, OrganizationUnavailable):
+            return failure.status is None
+        if not isinstance(failure, DBAPIError):
+            return False
+        sqlstate = getattr(failure.orig, "sqlstate", None)
+        # A connection that was never made has no SQLSTATE: at level `login`, the
+        # organization's login may be gone.
+        return sqlstate in _REFUSED or (sqlstate is None and self._database.has_logins)
 
 
 class ControlBlock:
@@ -180,7 +195,7 @@ class ControlBlock:
             if exc is None:
                 self._session.commit()
         finally:
-            session_var.reset(self._token)
+            unbind(session_var, self._token)
             self._session.close()
 
     async def __aenter__(self) -> ControlAsyncSession:
@@ -195,7 +210,7 @@ class ControlBlock:
             if exc is None:
                 await self._session.commit()
         finally:
-            session_var.reset(self._token)
+            unbind(session_var, self._token)
             await _close(self._session)
 
 

@@ -7,6 +7,7 @@ reading one through the registry costs six times as much (370 against 65 ns).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
@@ -50,6 +51,17 @@ class OrganizationContext(ContextVarsRegistry):
         cls._registry_var_descriptors[key].set(value)
 
 
+def unbind(variable: ContextVar[T], token: Token[T]) -> None:
+    """Set a variable back, where that is still this block's to do.
+
+    A generator may be closed in another context than the one it began in: by the event
+    loop, or by a server that copies the context for every chunk. What the block set is
+    not visible there, and what it would raise must not hide why the block ends.
+    """
+    with suppress(ValueError):
+        variable.reset(token)
+
+
 class bind(Generic[T]):  # noqa: N801 - reads as a statement: `with bind(var, value):`
     """Sets one context variable for a block.
 
@@ -73,7 +85,7 @@ class bind(Generic[T]):  # noqa: N801 - reads as a statement: `with bind(var, va
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._variable.reset(self._token)
+        unbind(self._variable, self._token)
 
 
 def current_organization() -> Organization:

@@ -29,7 +29,7 @@ from orgtenancy.adapters.starlette import (
     problem_response,
     request_info,
 )
-from orgtenancy.context import actor_var, organization_var
+from orgtenancy.context import actor_var, bind, organization_var
 from orgtenancy.errors import IdentityProviderUnavailable, InsufficientScope
 from orgtenancy.identity import (
     AllowEveryone,
@@ -37,7 +37,7 @@ from orgtenancy.identity import (
     Resolver,
     TokenResolver,
 )
-from tests.adapters.asgi import http_scope, request, websocket
+from tests.adapters.asgi import Answer, http_scope, request, websocket
 from tests.adapters.conftest import Call, Member, SetStatus
 
 seen_in_background: list[str] = []
@@ -347,6 +347,18 @@ def test_exempt_can_be_a_function(tenancy: Tenancy, tokens: TokenResolver, call:
     app = make_app(tenancy, tokens, exempt=lambda request: request.method == "HEAD")
     assert call(app, "HEAD", "/health").status == 200
     assert call(app, "GET", "/health").status == 401
+
+
+def test_an_exempt_request_does_not_enter_the_organization_of_the_one_before_it(
+    app: Starlette, organization: Organization
+) -> None:
+    """As a server does that starts a pipelined request in the last one's context."""
+
+    async def pipelined() -> Answer:
+        with bind(organization_var, organization):
+            return await request(app, "GET", "/health")
+
+    assert asyncio.run(pipelined()).json == {"bound": False}
 
 
 @pytest.mark.parametrize("exempt", ["/health", ["health"], ["/a*"], ["/*/a"]])

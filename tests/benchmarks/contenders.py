@@ -36,6 +36,10 @@ POOL = 5
 PREPARE_THRESHOLD = 5
 PREPARED_STATEMENTS = 1000
 
+# psycopg prepares a statement after five executions, and PostgreSQL keeps a plan after five
+# more. Where each organization has statements of its own, each connection that serves it
+# needs as many visits. Where they share them, each connection only has to see the tables.
+_VISITS = 12
 _PATIENCE = 60.0  # seconds to wait for the pool's connections
 
 BASELINE = "no tenancy"
@@ -146,7 +150,7 @@ class SyncContender:
     backends: Backends
     commits: bool = False  # the block itself does
     reads_only: bool = False
-    affine: bool = False  # gives an organization the same connection again
+    visits: int = 6  # of each organization, until everything is warm
     models: Models = COMMUNITY
     workload: Workload = READ
 
@@ -187,7 +191,7 @@ class AsyncContender:
     loop: asyncio.Runner
     commits: bool = False
     reads_only: bool = False
-    affine: bool = False  # gives an organization the same connection again
+    visits: int = 6  # of each organization, until everything is warm
     models: Models = COMMUNITY
     workload: Workload = READ
 
@@ -352,6 +356,7 @@ def sync_contenders(
             lambda organization: Session(engines[organization], expire_on_commit=False),
             engine.dispose,
             backends,
+            visits=POOL * _VISITS,
         )
 
     def tenants(name: str) -> SyncContender:
@@ -375,7 +380,7 @@ def sync_contenders(
             tenancy.close,
             backends,
             commits=True,
-            affine=True,
+            visits=_VISITS,
         )
 
     contenders = [
@@ -440,6 +445,7 @@ def async_contenders(
             engine.dispose,
             backends,
             loop,
+            visits=POOL * _VISITS,
         )
 
     def fastapi_tenancy(name: str, *, own_engine: bool) -> AsyncContender:
@@ -487,7 +493,7 @@ def async_contenders(
             backends,
             loop,
             commits=True,
-            affine=True,
+            visits=_VISITS,
         )
 
     contenders = [

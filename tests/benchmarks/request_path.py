@@ -54,7 +54,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", help="contenders whose name contains one of these")
     options = parser.parse_args(arguments)
     options.organizations = options.organizations or ((1, 10) if options.quick else (1, 100, 1000))
-    options.rounds = options.rounds or (20 if options.quick else 10 if options.latency else 100)
+    options.rounds = options.rounds or (20 if options.quick else 10 if options.latency else 50)
     options.transactions = options.transactions or (25 if options.quick or options.latency else 40)
     return options
 
@@ -117,9 +117,7 @@ def _measure(
             started = time.monotonic()
             for contender in able:
                 contender.workload = workload
-                warm_up = _warm_up(
-                    organizations, affine=contender.affine, short=bool(options.latency)
-                )
+                warm_up = _warm_up(organizations, contender.visits, short=bool(options.latency))
                 contender.run(warm_up)
             gc.collect()
             costs = harness.compare(
@@ -134,20 +132,13 @@ def _measure(
             print(f"{mode}, {workload.name}, {organizations}: {took:.0f} s", file=sys.stderr)
 
 
-def _warm_up(organizations: int, *, affine: bool, short: bool) -> list[Item]:
-    """Return work that visits each organization often enough to be warm.
-
-    psycopg prepares a statement after five executions, and PostgreSQL keeps a plan after
-    five more. A pool that gives an organization its own connection is there after eleven
-    visits, another after as many on each connection.
-    """
-    number = 12 if affine else 60
-    if organizations > 100:
-        # Beyond the number of prepared statements more visits would prepare nothing.
-        number = min(number, 12 if affine else 6)
+def _warm_up(organizations: int, visits: int, *, short: bool) -> list[Item]:
+    """Return work that visits each organization so often, and each connection."""
+    if organizations * visits > 5 * contenders.PREPARED_STATEMENTS * contenders.POOL:
+        visits = 6  # more would not help: they have more statements than are kept
     if short:
-        number = min(number, 12)
-    return contenders.passes(organizations, max(number, 60 // organizations))
+        visits = min(visits, 6 if organizations > 100 else 12)
+    return contenders.passes(organizations, max(visits, 60 // organizations))
 
 
 def _work(number: int, organizations: int, transactions: int) -> list[Item]:

@@ -75,14 +75,3 @@ def test_a_connection_lost_inside_a_transaction(
     with single.session(organization) as session:
         assert_inside(where(session), organization)
         assert session.scalar(text("SELECT count(*) FROM notes")) == 0
-
-
-def test_pings_of_the_pool_are_allowed(
-    single: Tenancy, tenancy: Tenancy, organization: Organization
-) -> None:
-    single.engine.pool._pre_ping = True
-    with single.session(organization) as session:
-        _, pid = where_and_pid(session)
-    terminate(tenancy, pid)
-    with single.session(organization) as session:  # the ping found the dead connection
-        assert_inside(where(session), organization)

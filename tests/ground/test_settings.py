@@ -19,6 +19,7 @@ FROM_ENVIRONMENT = {
     "organizations_per_connection": ("50", 50),
     "prepared_statements": ("10", 10),
     "prepare_threshold": ("none", None),
+    "one_flush": ("false", False),
     "registry_max_age": ("1.5", 1.5),
     "listen": ("false", False),
     "extensions_schema": ("extensions", "extensions"),

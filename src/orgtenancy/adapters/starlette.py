@@ -32,7 +32,7 @@ from orgtenancy.adapters import (
     problem_headers,
     problem_of,
 )
-from orgtenancy.context import actor_var, bind
+from orgtenancy.context import actor_var, bind, organization_var, session_var
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.identity.gate import Gate
 from orgtenancy.identity.membership import MembershipPolicy
@@ -86,10 +86,14 @@ class OrganizationMiddleware:
             return
         scope[_SCOPE_KEY] = self._tenancy
         request = request_info(scope)
-        if self._is_exempt(request):
-            await self.app(scope, receive, send)
-            return
         async with AsyncExitStack() as bound:
+            # A server may start a pipelined request in the context of the one before it.
+            bound.enter_context(bind(organization_var, None))
+            bound.enter_context(bind(session_var, None))
+            bound.enter_context(bind(actor_var, None))
+            if self._is_exempt(request):
+                await self.app(scope, receive, send)
+                return
             try:
                 await self._enter(bound, request)
             except PROBLEM_ERRORS as error:

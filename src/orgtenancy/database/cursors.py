@@ -18,6 +18,7 @@ from psycopg import errors, generators, sql
 from psycopg._cursor_base import BaseCursor
 from psycopg._preparing import Prepare
 from psycopg._queries import PostgresQuery
+from psycopg._server_cursor_base import ServerCursorMixin
 from psycopg.abc import Params, PQGen, Query
 from psycopg.pq import ExecStatus, PipelineStatus
 from psycopg.pq.abc import PGresult
@@ -45,6 +46,7 @@ class ScopedCursor(BaseCursor[Any, Any]):
                 self._conn.has_session_state = True
         elif query is not None:
             self._note_session_state(query)
+        self._conn.query_was_read = True
         return BaseCursor._start_query(self, query)
 
     def _start_copy_gen(self, statement: Query, params: Params | None = None) -> PQGen[None]:
@@ -57,6 +59,16 @@ class ScopedCursor(BaseCursor[Any, Any]):
         # A template string is not read: what it leaves is taken for granted.
         if not isinstance(query, str | bytes) or leaves_session_state(query):
             self._conn.has_session_state = True
+
+
+class ScopedServerCursor(ScopedCursor, ServerCursorMixin[Any, Any]):
+    """A server-side cursor, which is read in the context it was opened in."""
+
+    __slots__ = ()
+
+    def _fetch_gen(self, num: int | None) -> PQGen[list[Any]]:
+        self._conn.check_scope()
+        return super()._fetch_gen(num)
 
 
 class FirstStatementCursor(ScopedCursor):
@@ -108,14 +120,19 @@ class FirstStatementCursor(ScopedCursor):
         state, name = self._get_prepared(pgq, prepare)
         pgconn.enter_pipeline_mode()
         try:
-            for part in begin.parts:
-                pgconn.send_query_params(part, None)
-            if state is Prepare.NO:
-                self._execute_send(pgq, force_extended=True, binary=binary)
-            else:
-                if state is Prepare.SHOULD:
-                    self._send_prepare(name, pgq)
-                self._send_query_prepared(name, pgq, binary=binary)
+            try:
+                for part in begin.parts:
+                    pgconn.send_query_params(part, None)
+                if state is Prepare.NO:
+                    self._execute_send(pgq, force_extended=True, binary=binary)
+                else:
+                    if state is Prepare.SHOULD:
+                        self._send_prepare(name, pgq)
+                    self._send_query_prepared(name, pgq, binary=binary)
+            except errors.Error:  # libpq took the start, but not the statement
+                pgconn.pipeline_sync()
+                yield from _answers(self)
+                raise
             pgconn.pipeline_sync()
             answers = yield from _answers(self)
         finally:
@@ -135,8 +152,11 @@ class FirstStatementCursor(ScopedCursor):
 
 
 def _may_be_script(pgq: PostgresQuery) -> bool:
-    """Return whether a query may hold several statements, as only a simple query can."""
-    return not pgq.params and b";" in pgq.query.rstrip(b"; \n\t")
+    """Return whether pipeline mode may not take a query: several statements, or COPY."""
+    if pgq.params:
+        return False
+    text = pgq.query.rstrip(b"; \n\t")
+    return b";" in text or b"copy" in text.lower()
 
 
 def _answers(cursor: BaseCursor[Any, Any]) -> PQGen[list[list[PGresult]]]:
@@ -148,7 +168,9 @@ def _answers(cursor: BaseCursor[Any, Any]) -> PQGen[list[list[PGresult]]]:
         results = yield from generators.fetch_many(pgconn)
         if results and results[0].status == ExecStatus.PIPELINE_SYNC:
             return answers
-        if results and results[-1].status in _COPY:
+        if not results:
+            raise errors.OperationalError("the server's answers ended before the sync")
+        if results[-1].status in _COPY:
             raise errors.NotSupportedError("COPY needs the cursor's method copy()")
         answers.append(results)
 
@@ -176,7 +198,7 @@ class OneFlushCursor(FirstStatementCursor, psycopg.Cursor[Any]):
     __slots__ = ()
 
 
-class OrganizationServerCursor(ScopedCursor, psycopg.ServerCursor[Any]):
+class OrganizationServerCursor(ScopedServerCursor, psycopg.ServerCursor[Any]):
     """A server-side cursor of an organization's connection."""
 
     __slots__ = ()
@@ -194,7 +216,7 @@ class AsyncOneFlushCursor(FirstStatementCursor, psycopg.AsyncCursor[Any]):
     __slots__ = ()
 
 
-class AsyncOrganizationServerCursor(ScopedCursor, psycopg.AsyncServerCursor[Any]):
+class AsyncOrganizationServerCursor(ScopedServerCursor, psycopg.AsyncServerCursor[Any]):
     """A server-side cursor of an organization's async connection."""
 
     __slots__ = ()

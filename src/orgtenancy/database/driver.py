@@ -11,15 +11,16 @@ The hooks are private in psycopg: all use of them is in this module, and
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, cast
 
 import psycopg
-from psycopg import errors, generators
+from psycopg import IsolationLevel, errors, generators
 from psycopg._connection_base import BaseConnection
 from psycopg._preparing import PrepareManager
 from psycopg._queries import PostgresQuery
 from psycopg.abc import PQGen
-from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from orgtenancy.context import organization_var
@@ -46,6 +47,8 @@ from orgtenancy.settings import Settings
 # What PostgreSQL answers to SET ROLE when a role is gone or no longer granted.
 _ROLE_REFUSED = (errors.InsufficientPrivilege, errors.InvalidParameterValue)
 
+_factories = attrgetter("row_factory", "cursor_factory", "server_cursor_factory")
+
 
 class ScopedPrepareManager(PrepareManager):
     """Server-side statements that belong to one scope each.
@@ -68,24 +71,28 @@ class ScopedConnection(BaseConnection[Any]):
         settings: Says what an organization's scope looks like.
         organization: The context's organization when the connection was handed out.
         scope: What the next transaction is for, where a session said so.
-        parked: True while the connection is in the pool's hands, which may then run the
-            dialect's catalog queries and pings outside any scope.
+        unused: True until the connection is handed out for the first time. Before that
+            SQLAlchemy's dialect asks the catalog a few things, outside any scope.
         served: The scopes it entered since it was opened.
         has_session_state: Whether a statement may have left something for the session.
+        query_was_read: True while a cursor of this library starts a query, whose text it
+            has looked at.
         begin_deferred: True while a cursor starts a query whose `BEGIN` it sends itself.
     """
 
     settings: Settings
     organization: Organization | None = None
     scope: Scope | None = None
-    parked: bool = True
+    unused: bool = True
     has_session_state: bool = False
+    query_was_read: bool = False
     begin_deferred: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prepared: ScopedPrepareManager = ScopedPrepareManager()
         self.served: set[Scope] = set()
+        self._as_made: tuple[Any, ...] = ()
 
     def configure(self, settings: Settings) -> None:
         """Apply the settings to a new connection."""
@@ -98,11 +105,60 @@ class ScopedConnection(BaseConnection[Any]):
     def _choose_cursors(self, one_flush: bool) -> None:
         raise NotImplementedError
 
+    def hand_out(self, organization: Organization | None) -> None:
+        """Give the connection to work of an organization, or of none."""
+        if self.unused:
+            self.unused = self.has_session_state = False
+            self._as_made = self._customizable()
+        self.organization = organization
+
+    def take_back(self) -> None:
+        """Take the connection from whom it was given to; a handle they kept is refused."""
+        self.organization = self.scope = None
+
+    def is_idle(self) -> bool:
+        """Return whether it is in no transaction, and in no pipeline."""
+        pgconn = self.pgconn
+        return (
+            pgconn.transaction_status == TransactionStatus.IDLE
+            and pgconn.pipeline_status == PipelineStatus.OFF
+            and self._pipeline is None
+            and not self._tpc
+            and not self._num_transactions
+        )
+
+    def is_as_new(self) -> bool:
+        """Return whether the next organization finds nothing of the last one on it."""
+        return (
+            self.is_idle()
+            and not self.has_session_state
+            and not self._autocommit
+            # SQLAlchemy sets back what it set: to the default level, and to False.
+            and self.isolation_level in (None, IsolationLevel.READ_COMMITTED)
+            and not self.read_only
+            and not self.deferrable
+            and self._customizable() == self._as_made
+        )
+
+    def _customizable(self) -> tuple[Any, ...]:
+        return (
+            *_factories(self),
+            tuple(self._notice_handlers),
+            tuple(self._notify_handlers),
+        )
+
     def _start_query(self) -> PQGen[None]:
-        if self.begin_deferred or self.pgconn.transaction_status != TransactionStatus.IDLE:
+        # Cursors of other classes do not say what they send.
+        if not self.query_was_read:
+            self.has_session_state = True
+        self.query_was_read = False
+        if self.begin_deferred:
+            return
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            self.check_scope()
             return
         if self._autocommit:
-            if self.parked:
+            if self.unused:
                 return
             raise TransactionRequired(
                 "refused to run a statement in autocommit: outside a transaction "
@@ -126,30 +182,30 @@ class ScopedConnection(BaseConnection[Any]):
             self.pgconn.transaction_status != TransactionStatus.IDLE
             or self._autocommit
             or self._pipeline
-            or self.parked
+            or self.unused
         ):
             return None
         return cast("ScopedBegin", self._get_tx_start_command())
 
     def _get_tx_start_command(self) -> bytes:
         begin = super()._get_tx_start_command()
-        scope = self._prepared.scope = self._check_scope()
+        scope = self._prepared.scope = self.check_scope()
         if scope is None:
             return begin
         self.served.add(scope)
         return scoped_begin(begin, scope)
 
-    def _check_scope(self) -> Scope | None:
-        """Return what the next transaction is for; None for the pool's own queries."""
+    def check_scope(self) -> Scope | None:
+        """Return what the transaction is for; None for the dialect's own queries."""
         scope = self.scope
         if scope is None:
             if self.organization is not None:
                 scope = self.scope = scope_of(self.organization, self.settings)
-            elif self.parked:
+            elif self.unused:
                 return None
             else:
                 raise OrganizationContextMissing(
-                    "refused to start a transaction: no organization is bound"
+                    "refused to run a statement: no organization is bound"
                 )
         current = organization_var.get()
         if (
@@ -206,7 +262,7 @@ class ScopedConnection(BaseConnection[Any]):
         return refused
 
     def _tpc_begin_gen(self, xid: Any) -> PQGen[None]:
-        self._check_scope()  # before psycopg notes that a two-phase transaction began
+        self.check_scope()  # before psycopg notes that a two-phase transaction began
         yield from super()._tpc_begin_gen(xid)
 
     def _tpc_prepare_gen(self) -> PQGen[None]:

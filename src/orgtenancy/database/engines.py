@@ -29,7 +29,8 @@ from orgtenancy.organizations import Organization
 from orgtenancy.settings import IsolationLevel, Settings
 
 # Objects stay readable after the block that loaded them has committed.
-_SESSION_OPTIONS: Mapping[str, Any] = {"expire_on_commit": False}
+# A closed session stays closed: work that a task does after the block would be lost.
+_SESSION_OPTIONS: Mapping[str, Any] = {"expire_on_commit": False, "close_resets_only": False}
 
 
 def normalize_url(url: str | URL) -> URL:
@@ -97,11 +98,13 @@ class Database:
             role=None if without_roles else control_role_name(str(self.url.database)),
             path=(REGISTRY_SCHEMA,),
         )
-        self._has_logins = settings.isolation is IsolationLevel.LOGIN
+        self.has_logins = settings.isolation is IsolationLevel.LOGIN
         limit = settings.login_pools
-        self._logins = LoginEngines[Engine](self._login_engine, Engine.dispose, limit)
+        self._logins = LoginEngines[Engine](
+            self._login_engine, Engine.dispose, lambda engine: engine.pool, limit
+        )
         self._async_logins = LoginEngines[AsyncEngine](
-            self._async_login_engine, self._dispose_later, limit
+            self._async_login_engine, self._dispose_later, lambda engine: engine.pool, limit
         )
         self._disposals: set[asyncio.Task[None]] = set()
         _forget_after_fork(self)
@@ -158,7 +161,7 @@ class Database:
     def session(self, organization: Organization) -> OrganizationSession:
         """Return a new session of an organization."""
         return OrganizationSession(
-            self._logins.get(organization) if self._has_logins else self.engine,
+            self._logins.get(organization) if self.has_logins else self.engine,
             organization=organization,
             scope=scope_of(organization, self.settings),
             **_SESSION_OPTIONS,
@@ -167,7 +170,7 @@ class Database:
     def async_session(self, organization: Organization) -> OrganizationAsyncSession:
         """Return a new async session of an organization."""
         return OrganizationAsyncSession(
-            self._async_logins.get(organization) if self._has_logins else self.async_engine,
+            self._async_logins.get(organization) if self.has_logins else self.async_engine,
             organization=organization,
             scope=self.scope_of(organization),
             **_SESSION_OPTIONS,
@@ -206,6 +209,8 @@ class Database:
         Two processes on one socket would read each other's answers.
         """
         self._lock = RLock()
+        self._logins.renew_lock()
+        self._async_logins.renew_lock()
         async_engines = (self._async_engine, *self._async_logins.pop_all())
         engines = (self._engine, self._admin_engine, *self._logins.pop_all())
         for engine in (*engines, *(e.sync_engine for e in async_engines if e is not None)):

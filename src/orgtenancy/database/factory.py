@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -47,7 +46,7 @@ def _options(settings: Settings, pool_size: int) -> dict[str, Any]:
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout,
         # SQLAlchemy would call rollback() on every connection that comes back. It is
-        # almost never in a transaction; `take_back` closes it if it is.
+        # almost never in a transaction; `before_reset` closes it if it is.
         "pool_reset_on_return": None,
         "connect_args": {
             "prepare_threshold": settings.prepare_threshold,
@@ -76,20 +75,23 @@ def _install_events(engine: Engine, settings: Settings, pool_size: int) -> None:
 
     @event.listens_for(engine, "checkout")
     def hand_out(dbapi_connection: Any, record: Any, proxy: Any) -> None:
-        connection = record.info[CONNECTION]
-        connection.organization = organization_var.get()
-        connection.parked = False
+        record.info[CONNECTION].hand_out(organization_var.get())
+
+    # Before SQLAlchemy sets isolation levels back, which fails inside a transaction and
+    # would lose the connection's place in the pool.
+    @event.listens_for(engine, "reset")
+    def before_reset(dbapi_connection: Any, record: Any, state: Any) -> None:
+        if record is not None and not record.info[CONNECTION].is_idle():
+            record.invalidate()
 
     @event.listens_for(engine, "checkin")
     def take_back(dbapi_connection: Any, record: Any) -> None:
         if dbapi_connection is None:  # already invalidated
             return
         connection = record.info[CONNECTION]
-        connection.organization = connection.scope = None
-        connection.parked = True
+        connection.take_back()
         if (
-            connection.has_session_state
-            or len(connection.served) > settings.organizations_per_connection
-            or connection.pgconn.transaction_status != TransactionStatus.IDLE
+            len(connection.served) > settings.organizations_per_connection
+            or not connection.is_as_new()
         ):
             record.invalidate()

@@ -22,7 +22,6 @@ _leaves_state = re.compile(
     {_START} set \s+ (?! local\b | transaction\b | constraints\b )
   | {_START} (?: listen | load ) \b
   | {_START} prepare \s+ (?! transaction\b )
-  | {_START} declare \b .* \b with \s+ hold \b
   | \b set_config \s* \( (?! [^()]* , \s* true \s* \) )
   | \b pg_(?:try_)?advisory_lock (?:_shared)? \s* \(
   | \b create \s+ (?: (?:global|local) \s+ )? temp (?:orary)? \b
@@ -31,13 +30,28 @@ _leaves_state = re.compile(
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 ).search
 
-_comments = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL).sub
+_declares = re.compile(rf"{_START} declare \b", re.IGNORECASE | re.VERBOSE).search
+_holds = re.compile(r"\bwith\s+hold\b", re.IGNORECASE).search
+
+# An unclosed comment reaches to the end, so that no text is scanned twice.
+_comments = re.compile(r"/\*.*?(?:\*/|\Z)|--[^\n]*", re.DOTALL).sub
+
+# A longer text is not kept: it has its values in it, and is not the next one's equal.
+_LONGEST_KEPT = 4_096
 
 
-@lru_cache(maxsize=8_192)
 def leaves_session_state(query: str | bytes) -> bool:
     """Return whether a query may leave something on the connection it ran on."""
+    return _read_once(query) if len(query) <= _LONGEST_KEPT else _read(query)
+
+
+def _read(query: str | bytes) -> bool:
     text = query.decode("utf-8", "replace") if isinstance(query, bytes) else query
-    if _leaves_state(text):
-        return True
-    return ("/*" in text or "--" in text) and _leaves_state(_comments(" ", text)) is not None
+    return _matches(text) or (("/*" in text or "--" in text) and _matches(_comments(" ", text)))
+
+
+_read_once = lru_cache(maxsize=8_192)(_read)
+
+
+def _matches(text: str) -> bool:
+    return bool(_leaves_state(text) or (_holds(text) and _declares(text)))
