@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextvars import copy_context
 from typing import Any
 
@@ -196,7 +196,7 @@ def test_a_task_that_outlives_its_block_is_refused(
 def test_a_generator_that_ends_in_another_context_gives_its_connection_back(
     single: Tenancy, organization: Organization
 ) -> None:
-    def rows() -> Iterator[int]:
+    def rows() -> Generator[int, None, None]:
         with single.session(organization) as session:
             yield NoteRepository(session).count()
             yield NoteRepository(session).count()
