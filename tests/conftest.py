@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Callable, Iterator
 from uuid import uuid4
@@ -32,9 +31,8 @@ def signals_as_in_a_terminal() -> None:
 
 
 def settings(**changes: object) -> Settings:
-    """Settings for tests: the path with more in it, unless the environment chose another."""
-    one_flush = os.environ.get("ORGTENANCY_ONE_FLUSH", "true")
-    return Settings.model_validate({"one_flush": one_flush, **changes})
+    """Settings from the environment, and then some."""
+    return Settings.model_validate(changes)
 
 
 @pytest.fixture(scope="session")

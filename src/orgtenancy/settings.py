@@ -45,8 +45,7 @@ class Settings(BaseSettings):
         prepare_threshold: Executions after which a statement is prepared; None never
             prepares, as PgBouncer before 1.21 needs it.
         one_flush: Whether `BEGIN`, the scope and the first statement are sent together,
-            which saves a round trip and costs a little CPU. If not given: where the
-            server is not reached by a Unix socket, on which a round trip is cheaper.
+            which saves a round trip.
         registry_max_age: Seconds that a look-up in the registry may be old.
         listen: Whether to hold one connection per process that hears of changes to the
             registry at once. Needs a server or a pooler that serves `LISTEN`.
@@ -70,7 +69,7 @@ class Settings(BaseSettings):
     organizations_per_connection: PositiveInt = 300
     prepared_statements: PositiveInt = 1000
     prepare_threshold: int | None = Field(default=5, ge=0)
-    one_flush: bool | None = None
+    one_flush: bool = True
     registry_max_age: PositiveFloat = 30.0
     listen: bool = True
     extensions_schema: str | None = None

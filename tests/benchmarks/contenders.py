@@ -285,7 +285,7 @@ class _Makers:
         return url.update_query_dict({"application_name": application}), backends
 
     def tenancy(
-        self, name: str, *, listen: bool, one_flush: bool | None = None
+        self, name: str, *, listen: bool, one_flush: bool = True
     ) -> tuple[Tenancy, Backends]:
         url, backends = self.named(self.ground.app, name)
         settings = Settings(
@@ -372,7 +372,7 @@ def sync_contenders(
             models=TENANTS,
         )
 
-    def scoped(name: str, *, one_flush: bool | None = None) -> SyncContender:
+    def scoped(name: str, *, one_flush: bool = True) -> SyncContender:
         tenancy, backends = makers.tenancy(name, listen=listen, one_flush=one_flush)
         return SyncContender(
             name,
@@ -387,7 +387,7 @@ def sync_contenders(
         plain(BASELINE),
         plain("no tenancy, again"),
         scoped("orgtenancy"),
-        scoped("orgtenancy, one flush", one_flush=True),
+        scoped("orgtenancy, BEGIN by itself", one_flush=False),
         plain("no tenancy, without commit", reads_only=True),
         separate("SET LOCAL, two statements", _SetLocal, "statements", makers.statements),
         separate("set_config, one statement", _SetConfig, "scope", makers.scopes),
@@ -484,7 +484,7 @@ def async_contenders(
             models=TENANTS,
         )
 
-    def scoped(name: str, *, one_flush: bool | None = None) -> AsyncContender:
+    def scoped(name: str, *, one_flush: bool = True) -> AsyncContender:
         tenancy, backends = makers.tenancy(name, listen=listen, one_flush=one_flush)
         return AsyncContender(
             name,
@@ -500,7 +500,7 @@ def async_contenders(
         plain(BASELINE),
         plain("no tenancy, again"),
         scoped("orgtenancy"),
-        scoped("orgtenancy, one flush", one_flush=True),
+        scoped("orgtenancy, BEGIN by itself", one_flush=False),
         plain("no tenancy, without commit", reads_only=True),
         separate("SET LOCAL, two statements", _SetLocal, "statements", makers.statements),
         separate("set_config, one statement", _SetConfig, "scope", makers.scopes),

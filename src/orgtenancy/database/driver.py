@@ -98,9 +98,7 @@ class ScopedConnection(BaseConnection[Any]):
         """Apply the settings to a new connection."""
         self.settings = settings
         self.prepared_max = settings.prepared_statements
-        local = self.pgconn.host.startswith((b"/", b"@"))  # a Unix socket
-        one_flush = settings.one_flush if settings.one_flush is not None else not local
-        self._choose_cursors(one_flush)
+        self._choose_cursors(settings.one_flush)
 
     def _choose_cursors(self, one_flush: bool) -> None:
         raise NotImplementedError
