@@ -30,11 +30,6 @@ def signals_as_in_a_terminal() -> None:
             signal.signal(number, handler)
 
 
-def settings(**changes: object) -> Settings:
-    """Settings from the environment, and then some."""
-    return Settings.model_validate(changes)
-
-
 @pytest.fixture(scope="session")
 def server() -> Iterator[embedded.EmbeddedServer]:
     """A PostgreSQL: `DATABASE_URL`, else the embedded one."""
@@ -54,9 +49,7 @@ def tenancy(
     server: embedded.EmbeddedServer, event_loop_runner: asyncio.Runner
 ) -> Iterator[Tenancy]:
     """An installed tenancy with the community module and a small one of a host."""
-    tenancy = Tenancy(
-        server.url, admin_url=server.admin_url, modules=[community, notes], settings=settings()
-    )
+    tenancy = Tenancy(server.url, admin_url=server.admin_url, modules=[community, notes])
     tenancy.install()
     yield tenancy
     event_loop_runner.run(tenancy.aclose())
@@ -74,7 +67,7 @@ def make_tenancy(
             server.url,
             admin_url=server.admin_url,
             modules=[community, notes],
-            settings=settings(**changes),
+            settings=Settings.model_validate(changes),
         )
         made.append(other)
         return other

@@ -10,7 +10,13 @@ import inspect
 from typing import Any
 
 import psycopg
-from psycopg import _connection_base, _cursor_base, _preparing, transaction
+from psycopg import (
+    _connection_base,
+    _cursor_base,
+    _preparing,
+    _server_cursor_base,
+    transaction,
+)
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.util import queue
 
@@ -57,6 +63,45 @@ def test_prepared_statements_are_looked_up_by_the_key() -> None:
     assert "self.key(query)" in source(manager.get)
     assert "self.key(query)" in source(manager.maybe_add_to_cache)
     assert "self._prepared" in source(_connection_base.BaseConnection.__init__)
+
+
+def test_the_first_statement_is_run_by_the_steps_that_one_flush_repeats() -> None:
+    execute = source(_cursor_base.BaseCursor._execute_gen)
+    steps = (
+        "yield from self._start_query(query)",
+        "pgq = self._convert_query(query, params)",
+        "yield from self._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)",
+        "self._last_query = query",
+        "yield from self._conn._prepared.maintain_gen(self._conn)",
+    )
+    positions = [execute.index(step) for step in steps]
+    assert positions == sorted(positions)
+    run = source(_cursor_base.BaseCursor._maybe_prepare_gen)
+    for step in (
+        "self._get_prepared(pgq, prepare)",
+        "self._execute_send(pgq, binary=binary)",
+        "self._send_prepare(name, pgq)",
+        "self._send_query_prepared(name, pgq, binary=binary)",
+        "self._conn._prepared.maybe_add_to_cache(pgq, prep, name)",
+        "self._conn._prepared.validate(key, prep, name, results)",
+        "self._check_results(results)",
+        "self._set_results(results)",
+    ):
+        assert step in run
+    assert "force_extended" in inspect.signature(_cursor_base.BaseCursor._execute_send).parameters
+
+
+def test_what_a_connection_may_be_left_with_has_the_names_that_are_looked_at() -> None:
+    init = source(_connection_base.BaseConnection.__init__)
+    for name in ("_autocommit", "_pipeline", "_tpc", "_num_transactions", "_notice_handlers"):
+        assert f"self.{name}" in init or hasattr(_connection_base.BaseConnection, name), name
+    assert "_notify_handlers" in init
+
+
+def test_a_server_side_cursor_fetches_through_the_hook() -> None:
+    for method in ("fetchone", "fetchmany", "fetchall"):
+        assert "self._fetch_gen(" in source(getattr(psycopg.ServerCursor, method))
+    assert "_fetch_gen" in vars(_server_cursor_base.ServerCursorMixin)
 
 
 def test_the_hooks_override_something() -> None:
