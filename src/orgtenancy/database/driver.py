@@ -107,7 +107,9 @@ class ScopedConnection(BaseConnection[Any]):
         """Give the connection to work of an organization, or of none."""
         if self.unused:
             self.unused = self.has_session_state = False
-            self._as_made = self._customizable()
+            # Copies of the lists, which a handler is added to in place.
+            handlers = [list(self._notice_handlers), list(self._notify_handlers)]
+            self._as_made = (*_factories(self), *handlers)
         self.organization = organization
 
     def take_back(self) -> None:
@@ -126,23 +128,18 @@ class ScopedConnection(BaseConnection[Any]):
         )
 
     def is_as_new(self) -> bool:
-        """Return whether the next organization finds nothing of the last one on it."""
-        return (
-            self.is_idle()
-            and not self.has_session_state
-            and not self._autocommit
-            # SQLAlchemy sets back what it set: to the default level, and to False.
-            and self.isolation_level in (None, IsolationLevel.READ_COMMITTED)
-            and not self.read_only
-            and not self.deferrable
-            and self._customizable() == self._as_made
-        )
+        """Return whether the next organization finds nothing of the last one on it.
 
-    def _customizable(self) -> tuple[Any, ...]:
+        Asked of an idle connection, after SQLAlchemy has set back what it set.
+        """
         return (
-            *_factories(self),
-            tuple(self._notice_handlers),
-            tuple(self._notify_handlers),
+            not self.has_session_state
+            and not self._autocommit
+            # SQLAlchemy sets back to the default level, and to False.
+            and self._isolation_level in (None, IsolationLevel.READ_COMMITTED)
+            and not self._read_only
+            and not self._deferrable
+            and self._as_made == (*_factories(self), self._notice_handlers, self._notify_handlers)
         )
 
     def _start_query(self) -> PQGen[None]:
