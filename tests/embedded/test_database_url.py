@@ -12,6 +12,8 @@ from orgtenancy import embedded
 from orgtenancy.errors import EmbeddedServerError
 from tests.embedded.support import connect, execute, value
 
+pytestmark = pytest.mark.slow  # a server, or several, for each test
+
 
 @pytest.fixture
 def outer(

@@ -21,6 +21,8 @@ from orgtenancy.embedded import _binaries
 from orgtenancy.errors import EmbeddedServerError
 from tests.embedded.support import SOURCE, USER, connect, postmaster, processes, value
 
+pytestmark = pytest.mark.slow  # a server, or several, for each test
+
 # Connects to a socket or opens a file, and says how that ended.
 TRY = """
 import socket, sys
