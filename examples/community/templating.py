@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from orgtenancy.community.models import MAX_COMMENT_DEPTH
+from orgtenancy.community import CommunitySettings
 
 
 def environment() -> Environment:
@@ -23,7 +23,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["MAX_COMMENT_DEPTH"] = MAX_COMMENT_DEPTH
+    made.globals["MAX_COMMENT_DEPTH"] = CommunitySettings().max_comment_depth
     made.filters.update(ago=ago, hue=hue, initials=initials, moment=moment)
     return made
 

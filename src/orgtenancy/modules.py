@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from alembic import op
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 from sqlalchemy import MetaData
+
+from orgtenancy.endpoints import Endpoint
+from orgtenancy.settings import ModuleSettings
+
+S = TypeVar("S", bound=ModuleSettings)
+
+#: The option of Alembic's `MigrationContext` that carries the settings of all modules.
+SETTINGS_OPTION = "module_settings"
 
 _is_name = re.compile(r"[a-z][a-z0-9_]{0,30}").fullmatch
 
@@ -21,6 +32,10 @@ class OrganizationModule(BaseModel):
             `search_path` does.
         migrations: The folder with its Alembic revisions.
         requires: Names of modules whose tables its own refer to.
+        endpoints: Its HTTP API, which every web adapter mounts as it is. The first that
+            matches a path serves it.
+        settings: What of it a host can tune. Repositories read it with
+            `session.module_settings(...)`, revisions with `revision_settings(...)`.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -29,6 +44,25 @@ class OrganizationModule(BaseModel):
     metadata: MetaData = Field(repr=False)
     migrations: Path
     requires: tuple[str, ...] = ()
+    endpoints: tuple[Endpoint, ...] = Field(default=(), repr=False)
+    settings: SerializeAsAny[ModuleSettings] = Field(default_factory=ModuleSettings)
+
+    def with_settings(self, settings: ModuleSettings) -> Self:
+        """Return the module with other settings.
+
+        Raises:
+            ValueError: If they are of another class, or speak of an unknown endpoint.
+        """
+        if type(settings) is not type(self.settings):
+            raise ValueError(
+                f"module {self.name!r} has {type(self.settings).__name__}, "
+                f"not {type(settings).__name__}"
+            )
+        return self.model_validate({**dict(self), "settings": settings})
+
+    def scopes_of(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return which scopes an endpoint of the module asks for."""
+        return self.settings.scopes.get(endpoint.name, endpoint.scopes)
 
     @field_validator("name")
     @classmethod
@@ -53,3 +87,23 @@ class OrganizationModule(BaseModel):
                 f"the search_path; found: {', '.join(named) or self.metadata.schema}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_endpoints(self) -> OrganizationModule:
+        names = [endpoint.name for endpoint in self.endpoints]
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"two endpoints share a name: {', '.join(twice)}")
+        if unknown := sorted(set(self.settings.scopes).difference(names)):
+            raise ValueError(f"scopes are set for unknown endpoints: {', '.join(unknown)}")
+        return self
+
+
+def revision_settings(kind: type[S]) -> S:
+    """Return the settings of a module, inside one of its revisions.
+
+    Where Alembic was started without the module's settings, they are what the class
+    itself says: its defaults and the environment.
+    """
+    known: Sequence[ModuleSettings] = op.get_context().opts.get(SETTINGS_OPTION, ())
+    return next((settings for settings in known if type(settings) is kind), None) or kind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
@@ -20,6 +21,27 @@ class IsolationLevel(StrEnum):
 
     SEARCH_PATH = "search_path"
     """One pool, no roles: for servers where none can be made. PostgreSQL refuses nothing."""
+
+
+class ModuleSettings(BaseSettings):
+    """Base of a module's settings; a module adds its own.
+
+    A subclass names its own prefix for the environment:
+
+    ```python
+    class BillingSettings(ModuleSettings):
+        model_config = SettingsConfigDict(env_prefix="BILLING_")
+        currency: str = "EUR"
+    ```
+
+    Attributes:
+        scopes: Which scopes an endpoint of the module asks for, by the endpoint's name,
+            where that is not what the endpoint itself says.
+    """
+
+    model_config = SettingsConfigDict(env_parse_none_str="none", frozen=True, extra="forbid")
+
+    scopes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class Settings(BaseSettings):

@@ -42,6 +42,7 @@ class Tenancy:
 
     Attributes:
         schemas: Provisions, finds and drops organizations.
+        modules: What every organization's schema contains, by name.
 
     Raises:
         ConfigurationError: If a URL or the modules cannot work.
@@ -56,7 +57,13 @@ class Tenancy:
         settings: Settings | None = None,
     ) -> None:
         self.settings = settings if settings is not None else Settings()
-        self._database = Database(url, admin_url=admin_url, settings=self.settings)
+        self.modules = {module.name: module for module in modules}
+        self._database = Database(
+            url,
+            admin_url=admin_url,
+            settings=self.settings,
+            module_settings={type(module.settings): module.settings for module in modules},
+        )
         self._directory = OrganizationDirectory(self._database)
         self.schemas = SchemaManager(self._database, modules, on_change=self._directory.forget)
 

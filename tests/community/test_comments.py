@@ -14,13 +14,20 @@ from sqlalchemy import event, func, inspect, select
 from sqlalchemy.orm import Session
 
 from orgtenancy import Organization
-from orgtenancy.community import Post, PostComment, PostCommentRepository, PostRepository
+from orgtenancy.community import (
+    CommunitySettings,
+    Post,
+    PostComment,
+    PostCommentRepository,
+    PostRepository,
+)
 from orgtenancy.community.comments import MAX_THREAD_REPLIES
-from orgtenancy.community.models import MAX_COMMENT_DEPTH
 from orgtenancy.errors import Conflict, Forbidden, Invalid, InvalidCursor, NotFound
 from orgtenancy.pagination import PageRequest
 from tests.community.seeds import add_person, add_post, counter
 from tests.support.runner import Runner
+
+MAX_DEPTH = CommunitySettings().max_comment_depth
 
 
 def comment(session: Session, post_id: UUID, parent: UUID | None = None) -> UUID:
@@ -105,12 +112,12 @@ def test_a_thread_gets_no_deeper_than_its_limit(run: Runner, organization: Organ
     def body(session: Session) -> None:
         post_id = add_post(session)
         deepest = comment(session, post_id)
-        for _ in range(MAX_COMMENT_DEPTH):
+        for _ in range(MAX_DEPTH):
             deepest = comment(session, post_id, deepest)
-        assert session.get_one(PostComment, deepest).depth == MAX_COMMENT_DEPTH
+        assert session.get_one(PostComment, deepest).depth == MAX_DEPTH
         with pytest.raises(Invalid, match="levels"):
             comment(session, post_id, deepest)
-        assert counter(session, post_id, "comments_count") == MAX_COMMENT_DEPTH + 1
+        assert counter(session, post_id, "comments_count") == MAX_DEPTH + 1
 
     run(organization, body)
 
@@ -138,7 +145,7 @@ def test_the_pages_of_a_tree_are_the_tree(run: Runner, organization: Organizatio
         keys: list[UUID] = []
         for number, distance in enumerate(shape):
             parent = None if distance is None or distance > number else number - distance
-            if parent is not None and depths[parent] == MAX_COMMENT_DEPTH:
+            if parent is not None and depths[parent] == MAX_DEPTH:
                 parent = None
             parents.append(parent)
             depths.append(0 if parent is None else depths[parent] + 1)

@@ -24,7 +24,7 @@ def seed(session: Session) -> list[UUID]:
     posts = PostRepository(session)
     for person in ("ada", "bob", "cleo"):
         add_person(session, person)
-    add_person(session, "gone", "anonymized")
+    add_person(session, "gone", "deactivated")
     inside = add_group(session, members=("ada", "bob"))
     outside = add_group(session, members=("bob",), invited=("ada",))
     seen = []

@@ -48,7 +48,13 @@ def shape(inspector: Inspector, table: str, schema: str | None) -> dict[str, Any
             for t in things
         }
 
-    columns = [{**c, "type": str(c["type"])} for c in inspector.get_columns(table, schema=schema)]
+    def without_schema(column: Any) -> Any:
+        if computed := column.get("computed"):
+            text = computed["sqltext"].replace(f'"{schema}".', "").replace(f"{schema}.", "")
+            column = {**column, "computed": {**computed, "sqltext": text}}
+        return {**column, "type": str(column["type"])}
+
+    columns = [without_schema(c) for c in inspector.get_columns(table, schema=schema)]
     return {
         "columns": named(columns),
         "key": inspector.get_pk_constraint(table, schema=schema)["constrained_columns"],

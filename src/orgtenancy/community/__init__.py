@@ -32,6 +32,7 @@ from orgtenancy.community.profiles import (
     ProfileChanges,
     UserProfileRepository,
 )
+from orgtenancy.community.settings import CommunitySettings
 from orgtenancy.modules import OrganizationModule
 
 #: Profiles, posts, likes, comments, groups, conversations, messages and activity.
@@ -39,6 +40,7 @@ community: Final = OrganizationModule(
     name="community",
     metadata=metadata,
     migrations=Path(__file__).parent / "migrations" / "versions",
+    settings=CommunitySettings(),
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "AsyncPostRepository",
     "AsyncUserProfileRepository",
     "CommentThread",
+    "CommunitySettings",
     "Conversation",
     "ConversationParticipant",
     "Group",

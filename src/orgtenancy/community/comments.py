@@ -13,13 +13,15 @@ from sqlalchemy.orm import aliased
 
 from orgtenancy.community import inputs
 from orgtenancy.community.keys import uuid7
-from orgtenancy.community.models import MAX_COMMENT_DEPTH, Post, PostComment
+from orgtenancy.community.models import Post, PostComment
 from orgtenancy.community.models.posts import MAX_COMMENT_LENGTH
-from orgtenancy.community.posts import FIRST_PAGE, visible_to
 from orgtenancy.community.rows import FRESH, WRITES, load_authors, remember
+from orgtenancy.community.settings import CommunitySettings
+from orgtenancy.community.visibility import visible_to
 from orgtenancy.errors import Conflict, Forbidden, Invalid, NotFound
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.repository import (
+    FIRST_PAGE,
     AsyncOrganizationAwareRepository,
     OrganizationAwareRepository,
     awaitable,
@@ -265,8 +267,9 @@ class PostCommentRepository(OrganizationAwareRepository[PostComment]):
             raise NotFound("the post has no such comment")
         if parent.is_tombstone:
             raise Conflict("the comment was deleted")
-        if parent.depth >= MAX_COMMENT_DEPTH:
-            raise Invalid(f"a reply can be {MAX_COMMENT_DEPTH} levels deep at the most")
+        deepest = self.session.module_settings(CommunitySettings).max_comment_depth
+        if parent.depth >= deepest:
+            raise Invalid(f"a reply can be {deepest} levels deep at the most")
         return parent
 
     def _visible_comment(self, comment_id: UUID, viewer: str) -> PostComment:

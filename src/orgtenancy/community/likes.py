@@ -11,11 +11,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orgtenancy.community import inputs
 from orgtenancy.community.models import Post, PostLike
-from orgtenancy.community.posts import FIRST_PAGE, visible_to
 from orgtenancy.community.rows import FRESH, remember
+from orgtenancy.community.visibility import visible_to
 from orgtenancy.errors import NotFound
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.repository import (
+    FIRST_PAGE,
     AsyncOrganizationAwareRepository,
     OrganizationAwareRepository,
     awaitable,

@@ -6,25 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack, get_args
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, and_, func, literal_column, or_, select, update
+from sqlalchemy import Select, and_, func, or_, select, update
 
 from orgtenancy.community import inputs
-from orgtenancy.community.models import Group, GroupMember, Post, UserProfile, Visibility
+from orgtenancy.community.models import Group, GroupMember, Post, Visibility
 from orgtenancy.community.models.posts import MAX_POST_LENGTH
 from orgtenancy.community.rows import FRESH, WRITES, load_authors
+from orgtenancy.community.visibility import moderated_by, visible_to
 from orgtenancy.errors import Conflict, Forbidden, Invalid, NotFound
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.repository import (
+    FIRST_PAGE,
     AsyncOrganizationAwareRepository,
     OrganizationAwareRepository,
     awaitable,
 )
-
-FIRST_PAGE = PageRequest()
-
-# Constants, not parameters: partial indexes serve prepared statements only then.
-_ACTIVE = literal_column("'active'", Text)
-_PUBLIC = literal_column("'public'", Text)
 
 
 class PostChanges(TypedDict, total=False):
@@ -33,36 +29,6 @@ class PostChanges(TypedDict, total=False):
     content: str
     media: Sequence[Mapping[str, Any]]
     tags: Iterable[str]
-
-
-def visible_to(viewer: str) -> ColumnElement[bool]:
-    """Return the condition under which a person sees a post.
-
-    Public to the organization, their own, or of a group where they are an active member;
-    never deleted, and never by an author who was deactivated.
-    """
-    groups = select(GroupMember.group_id).where(
-        GroupMember.user_id == viewer, GroupMember.status == _ACTIVE
-    )
-    inactive_author = select(UserProfile.user_id).where(
-        UserProfile.user_id == Post.user_id, UserProfile.status != _ACTIVE
-    )
-    return and_(
-        Post.deleted_at.is_(None),
-        or_(Post.visibility == _PUBLIC, Post.user_id == viewer, Post.group_id.in_(groups)),
-        ~inactive_author.exists(),
-    )
-
-
-def moderated_by(user_id: str) -> ColumnElement[bool]:
-    """Return the condition under which a person moderates the group of a post."""
-    return Post.group_id.in_(
-        select(GroupMember.group_id).where(
-            GroupMember.user_id == user_id,
-            GroupMember.status == _ACTIVE,
-            GroupMember.role.in_(("owner", "admin", "moderator")),
-        )
-    )
 
 
 def visible_posts(viewer: str) -> Select[Post]:

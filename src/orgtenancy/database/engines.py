@@ -20,6 +20,7 @@ from orgtenancy.database.scope import Scope, scope_of
 from orgtenancy.database.sessions import (
     ControlAsyncSession,
     ControlSession,
+    ModuleSettingsByType,
     OrganizationAsyncSession,
     OrganizationSession,
 )
@@ -79,6 +80,7 @@ class Database:
         admin_url: The owner of the schemas, for provisioning and migrations.
         settings: Sizes and limits.
         name: The placement's name.
+        module_settings: The settings of the registered modules, by their class.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class Database:
         admin_url: str | URL | None = None,
         settings: Settings,
         name: str = "default",
+        module_settings: ModuleSettingsByType | None = None,
     ) -> None:
         self.url = normalize_url(url)
         self.admin_url = normalize_url(admin_url) if admin_url is not None else None
         self.settings = settings
         self.name = name
+        self._module_settings = module_settings
         without_roles = settings.isolation is IsolationLevel.SEARCH_PATH
         self.control_scope = Scope(
             role=None if without_roles else control_role_name(str(self.url.database)),
@@ -164,6 +168,7 @@ class Database:
             self._logins.get(organization) if self.has_logins else self.engine,
             organization=organization,
             scope=scope_of(organization, self.settings),
+            module_settings=self._module_settings,
             **_SESSION_OPTIONS,
         )
 
@@ -173,6 +178,7 @@ class Database:
             self._async_logins.get(organization) if self.has_logins else self.async_engine,
             organization=organization,
             scope=self.scope_of(organization),
+            module_settings=self._module_settings,
             **_SESSION_OPTIONS,
         )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar, TypeVar, cast
 
+from pydantic import BaseModel
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
@@ -12,6 +15,10 @@ from orgtenancy.context import organization_var
 from orgtenancy.database.scope import Scope
 from orgtenancy.errors import OrganizationMismatch
 from orgtenancy.organizations import Organization
+
+S = TypeVar("S", bound=BaseModel)
+
+ModuleSettingsByType = Mapping[type[BaseModel], BaseModel]
 
 
 class ScopedSession(Session):
@@ -58,10 +65,26 @@ class OrganizationSession(ScopedSession):
     """
 
     def __init__(
-        self, bind: Engine, *, organization: Organization, scope: Scope, **options: Any
+        self,
+        bind: Engine,
+        *,
+        organization: Organization,
+        scope: Scope,
+        module_settings: ModuleSettingsByType | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(bind, scope=scope, **options)
         self.organization = organization
+        self._module_settings = module_settings if module_settings is not None else {}
+
+    def module_settings(self, kind: type[S]) -> S:
+        """Return the settings of the registered module that has settings of this class.
+
+        Where no such module is registered, they are what the class itself says: its
+        defaults and the environment.
+        """
+        found = self._module_settings.get(kind)
+        return cast("S", found) if found is not None else _unregistered(kind)
 
     def get_bind(
         self, mapper: Any = None, *, bind: Engine | Connection | None = None, **arguments: Any
@@ -92,6 +115,11 @@ class OrganizationSession(ScopedSession):
                 schema=self.organization.schema_name,
                 placement=self.organization.placement,
             )
+
+
+@cache
+def _unregistered(kind: type[S]) -> S:
+    return kind()
 
 
 class ControlSession(ScopedSession):

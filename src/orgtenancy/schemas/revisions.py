@@ -22,7 +22,8 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 
 from orgtenancy.errors import ConfigurationError
-from orgtenancy.modules import OrganizationModule
+from orgtenancy.modules import SETTINGS_OPTION, OrganizationModule
+from orgtenancy.settings import ModuleSettings
 
 VERSION_TABLE = "alembic_version"
 
@@ -45,6 +46,7 @@ class Revisions:
     def __init__(self, modules: Sequence[OrganizationModule]) -> None:
         _check(modules)
         self.modules = tuple(modules)
+        self._settings = [module.settings for module in self.modules]
         self._rendered = False
         self._script: str | None = None
 
@@ -93,7 +95,7 @@ class Revisions:
             return
         script = self._install_script()
         if script is None:
-            upgrade(connection, self.directory)
+            upgrade(connection, self.directory, self._settings)
         else:
             connection.execution_options(no_parameters=True).exec_driver_sql(script)
 
@@ -101,7 +103,7 @@ class Revisions:
         """Return the path from nothing to the heads as SQL, or None if it needs a connection."""
         with _alembic_lock:
             if not self._rendered:
-                self._script = _render(self.directory)
+                self._script = _render(self.directory, self._settings)
                 self._rendered = True
             return self._script
 
@@ -112,12 +114,15 @@ def script_directory(folders: Iterable[Path]) -> ScriptDirectory:
     return ScriptDirectory(locations[0] if locations else ".", version_locations=locations)
 
 
-def upgrade(connection: Connection, directory: ScriptDirectory) -> None:
+def upgrade(
+    connection: Connection, directory: ScriptDirectory, settings: Sequence[ModuleSettings] = ()
+) -> None:
     """Run the revisions that are missing, online, in the connection's `search_path`.
 
     Args:
         connection: A connection in a transaction, which is left open.
         directory: The revisions.
+        settings: What the modules' revisions may read.
     """
     context = MigrationContext.configure(
         connection,
@@ -125,6 +130,7 @@ def upgrade(connection: Connection, directory: ScriptDirectory) -> None:
             "fn": _to_heads(directory),
             "script": directory,
             "version_table": VERSION_TABLE,
+            SETTINGS_OPTION: settings,
         },
     )
     context.autocommit_block = _refuse_autocommit  # type: ignore[method-assign]
@@ -147,7 +153,7 @@ def _refuse_connection() -> Connection:
     raise _NeedsConnection
 
 
-def _render(directory: ScriptDirectory) -> str | None:
+def _render(directory: ScriptDirectory, settings: Sequence[ModuleSettings]) -> str | None:
     buffer = io.StringIO()
     context = MigrationContext.configure(
         # Replayed without parameters: the default style would double every percent sign.
@@ -159,6 +165,7 @@ def _render(directory: ScriptDirectory) -> str | None:
             "output_buffer": buffer,
             "literal_binds": True,
             "version_table": VERSION_TABLE,
+            SETTINGS_OPTION: settings,
         },
     )
     context.autocommit_block = _refuse_autocommit  # type: ignore[method-assign]

@@ -17,7 +17,6 @@ from orgtenancy.community.models.groups import (
     Role,
 )
 from orgtenancy.community.models.posts import (
-    MAX_COMMENT_DEPTH,
     Post,
     PostComment,
     PostLike,
@@ -26,7 +25,6 @@ from orgtenancy.community.models.posts import (
 from orgtenancy.community.models.profiles import ProfileStatus, UserProfile
 
 __all__ = [
-    "MAX_COMMENT_DEPTH",
     "ActivityLog",
     "Base",
     "Conversation",

@@ -9,10 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, MetaData, Text, Uuid, column, func
+from sqlalchemy import (
+    DDL,
+    CheckConstraint,
+    Column,
+    Computed,
+    DateTime,
+    MetaData,
+    Text,
+    Uuid,
+    column,
+    event,
+    func,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from orgtenancy.community.keys import uuid7
@@ -28,6 +41,18 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
     }
+)
+
+#: The text search configuration of an organization: a copy of its language's, under one
+#: name, so that statements are the same for all languages.
+SEARCH_CONFIGURATION = "community_search"
+
+event.listen(
+    metadata,
+    "before_create",
+    DDL(  # type: ignore[no-untyped-call]
+        f"CREATE TEXT SEARCH CONFIGURATION {SEARCH_CONFIGURATION} (COPY = pg_catalog.english)"
+    ),
 )
 
 Key = Annotated[UUID, mapped_column(primary_key=True, default=uuid7)]
@@ -51,6 +76,15 @@ class Timestamps:
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=90)
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=91)
+
+
+#: The mapper arguments of a class whose table has a column `search`.
+SEARCHED: Final = {"eager_defaults": True, "exclude_properties": ["search"]}
+
+
+def search(expression: str) -> Column[str]:
+    """Return the column that a table is searched by; mapped classes leave it out."""
+    return Column("search", TSVECTOR, Computed(expression, persisted=True))
 
 
 def length(name: str, minimum: int, maximum: int) -> CheckConstraint:

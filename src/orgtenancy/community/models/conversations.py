@@ -39,7 +39,6 @@ class Conversation(Timestamps, Base):
         not_negative("last_sequence"),
         CheckConstraint(text("(type = 'direct') = (direct_key IS NOT NULL)"), name="direct_key"),
         Index("uq_conversations_direct_key", "direct_key", unique=True),
-        Index("ix_conversations_newest", "last_message_at", "id"),
     )
 
     id: Mapped[Key]
@@ -94,7 +93,15 @@ class Message(Timestamps, Base):
             name="tombstone",
         ),
         CheckConstraint(text("jsonb_typeof(flags) = 'array'"), name="flags_is_array"),
-        Index("uq_messages_sequence", "conversation_id", "sequence", unique=True),
+        Index(
+            "uq_messages_sequence",
+            "conversation_id",
+            "sequence",
+            unique=True,
+            # Unread messages are counted in the index alone.
+            postgresql_include=["sender_id", "deleted_at"],
+        ),
+        Index("ix_messages_flagged", "id", postgresql_where=text("flags <> '[]'::jsonb")),
         Index(
             "uq_messages_client_key",
             "conversation_id",
@@ -115,6 +122,7 @@ class Message(Timestamps, Base):
     type: Mapped[MessageType] = mapped_column(Text, default="text", server_default=text("'text'"))
     content: Mapped[str | None]
     media_url: Mapped[str | None]
+    #: What people reported and no moderator resolved: user_id, reason, created_at.
     flags: Mapped[list[dict[str, Any]]] = mapped_column(
         JSONB, default=list, server_default=text("'[]'")
     )

@@ -11,12 +11,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from orgtenancy.community.models.base import (
     MAX_USER_ID_LENGTH,
+    SEARCHED,
     Base,
     Key,
     Timestamps,
     length,
     not_negative,
     one_of,
+    search,
 )
 
 #: `public` is open to join, `private` is visible and joined by request, `secret` is
@@ -40,6 +42,9 @@ class Group(Timestamps, Base):
 
     __tablename__ = "groups"
     __table_args__ = (
+        search(
+            "to_tsvector('community_search'::regconfig, name || ' ' || COALESCE(description, ''))"
+        ),
         length("name", 1, MAX_GROUP_NAME_LENGTH),
         length("slug", 1, MAX_SLUG_LENGTH),
         length("description", 1, MAX_DESCRIPTION_LENGTH),
@@ -49,8 +54,11 @@ class Group(Timestamps, Base):
         one_of("privacy", get_args(Privacy)),
         not_negative("member_count"),
         Index(SLUG_INDEX, func.lower(text("slug")), unique=True),
-        Index("ix_groups_category", "category", "id"),
+        Index("ix_groups_name", "name", "id"),
+        Index("ix_groups_category", "category", "name", "id"),
+        Index("ix_groups_search", "search", postgresql_using="gin"),
     )
+    __mapper_args__ = SEARCHED
 
     id: Mapped[Key]
     name: Mapped[str]
@@ -81,7 +89,19 @@ class GroupMember(Timestamps, Base):
             "group_id",
             postgresql_where=text("status = 'active'"),
         ),
-        Index("ix_group_members_group", "group_id", "status", "role", "user_id"),
+        Index(
+            "ix_group_members_invited",
+            "user_id",
+            "group_id",
+            postgresql_where=text("status = 'invited'"),
+        ),
+        Index("ix_group_members_listed", "group_id", "status", "user_id"),
+        Index(
+            "ix_group_members_owners",
+            "group_id",
+            "joined_at",
+            postgresql_where=text("role = 'owner' AND status = 'active'"),
+        ),
     )
 
     group_id: Mapped[UUID] = mapped_column(

@@ -12,12 +12,14 @@ from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from orgtenancy.community.models.base import (
     MAX_USER_ID_LENGTH,
+    SEARCHED,
     Base,
     Key,
     Timestamps,
     length,
     not_negative,
     one_of,
+    search,
 )
 from orgtenancy.community.models.profiles import UserProfile
 
@@ -29,8 +31,6 @@ MAX_POST_LENGTH = 10_000
 MAX_COMMENT_LENGTH = 5_000
 MAX_TAGS = 20
 MAX_MEDIA = 10
-#: A comment on the post itself has depth 0.
-MAX_COMMENT_DEPTH = 5
 
 
 class Post(Timestamps, Base):
@@ -38,6 +38,7 @@ class Post(Timestamps, Base):
 
     __tablename__ = "posts"
     __table_args__ = (
+        search("to_tsvector('community_search'::regconfig, content)"),
         length("user_id", 1, MAX_USER_ID_LENGTH),
         length("content", 1, MAX_POST_LENGTH),
         one_of("visibility", get_args(Visibility)),
@@ -50,8 +51,16 @@ class Post(Timestamps, Base):
         # The feed, newest first, reads the primary key backwards.
         Index("ix_posts_author", "user_id", "id", postgresql_where=text("deleted_at IS NULL")),
         Index("ix_posts_group", "group_id", "id", postgresql_where=text("group_id IS NOT NULL")),
+        Index(
+            "ix_posts_pinned",
+            "group_id",
+            "id",
+            postgresql_where=text("pinned_at IS NOT NULL AND deleted_at IS NULL"),
+        ),
         Index("ix_posts_tags", "tags", postgresql_using="gin"),
+        Index("ix_posts_search", "search", postgresql_using="gin"),
     )
+    __mapper_args__ = SEARCHED
 
     id: Mapped[Key]
     user_id: Mapped[str]

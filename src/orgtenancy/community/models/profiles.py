@@ -11,10 +11,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 from orgtenancy.community.models.base import (
     MAX_URL_LENGTH,
     MAX_USER_ID_LENGTH,
+    SEARCHED,
     Base,
     Timestamps,
     length,
     one_of,
+    search,
 )
 
 ProfileStatus = Literal["active", "deactivated", "anonymized"]
@@ -32,6 +34,10 @@ class UserProfile(Timestamps, Base):
 
     __tablename__ = "user_profiles"
     __table_args__ = (
+        search(
+            "to_tsvector('simple'::regconfig, "
+            "translate(username || ' ' || COALESCE(display_name, ''), '._-@/', '     '))"
+        ),
         length("user_id", 1, MAX_USER_ID_LENGTH),
         length("username", 1, MAX_USERNAME_LENGTH),
         length("display_name", 1, MAX_DISPLAY_NAME_LENGTH),
@@ -41,11 +47,14 @@ class UserProfile(Timestamps, Base):
         Index(USERNAME_INDEX, func.lower(text("username")), unique=True),
         # Few rows: each list of content asks whether an author is among them.
         Index(
-            "ix_user_profiles_inactive",
+            "ix_user_profiles_deactivated",
             "user_id",
-            postgresql_where=text("status <> 'active'"),
+            postgresql_where=text("status = 'deactivated'"),
         ),
+        Index("ix_user_profiles_name", "username"),
+        Index("ix_user_profiles_search", "search", postgresql_using="gin"),
     )
+    __mapper_args__ = SEARCHED
 
     user_id: Mapped[str] = mapped_column(primary_key=True)
     username: Mapped[str]

@@ -7,6 +7,9 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from orgtenancy.community.settings import CommunitySettings
+from orgtenancy.modules import revision_settings
+
 revision = "community_0001"
 down_revision = None
 branch_labels = ("community",)
@@ -14,6 +17,11 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # Searched with one configuration of the organization's own, so that statements are the
+    # same for all languages. The setting allows only what needs no quotes.
+    language = revision_settings(CommunitySettings).search_language
+    op.execute(f"CREATE TEXT SEARCH CONFIGURATION community_search (COPY = pg_catalog.{language})")
+
     op.create_table(
         "user_profiles",
         sa.Column("user_id", sa.Text(), nullable=False),
@@ -34,6 +42,16 @@ def upgrade() -> None:
             sa.DateTime(timezone=True),
             server_default=sa.text("now()"),
             nullable=False,
+        ),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed(
+                "to_tsvector('simple'::regconfig, "
+                "translate(username || ' ' || COALESCE(display_name, ''), '._-@/', '     '))",
+                persisted=True,
+            ),
+            nullable=True,
         ),
         sa.CheckConstraint(
             "status IN ('active', 'deactivated', 'anonymized')",
@@ -59,11 +77,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_user_profiles")),
     )
     op.create_index(
-        "ix_user_profiles_inactive",
+        "ix_user_profiles_deactivated",
         "user_profiles",
         ["user_id"],
-        postgresql_where=sa.text("status <> 'active'"),
+        postgresql_where=sa.text("status = 'deactivated'"),
     )
+    op.create_index("ix_user_profiles_name", "user_profiles", ["username"])
+    op.create_index("ix_user_profiles_search", "user_profiles", ["search"], postgresql_using="gin")
     op.create_index(
         "uq_user_profiles_username",
         "user_profiles",
@@ -95,6 +115,16 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed(
+                "to_tsvector('community_search'::regconfig, "
+                "name || ' ' || COALESCE(description, ''))",
+                persisted=True,
+            ),
+            nullable=True,
+        ),
         sa.CheckConstraint(
             "privacy IN ('public', 'private', 'secret')", name=op.f("ck_groups_privacy")
         ),
@@ -119,7 +149,9 @@ def upgrade() -> None:
         sa.CheckConstraint("member_count >= 0", name=op.f("ck_groups_member_count_not_negative")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_groups")),
     )
-    op.create_index("ix_groups_category", "groups", ["category", "id"])
+    op.create_index("ix_groups_category", "groups", ["category", "name", "id"])
+    op.create_index("ix_groups_name", "groups", ["name", "id"])
+    op.create_index("ix_groups_search", "groups", ["search"], postgresql_using="gin")
     op.create_index("uq_groups_slug", "groups", [sa.literal_column("lower(slug)")], unique=True)
 
     op.create_table(
@@ -167,7 +199,17 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'active'"),
     )
     op.create_index(
-        "ix_group_members_group", "group_members", ["group_id", "status", "role", "user_id"]
+        "ix_group_members_invited",
+        "group_members",
+        ["user_id", "group_id"],
+        postgresql_where=sa.text("status = 'invited'"),
+    )
+    op.create_index("ix_group_members_listed", "group_members", ["group_id", "status", "user_id"])
+    op.create_index(
+        "ix_group_members_owners",
+        "group_members",
+        ["group_id", "joined_at"],
+        postgresql_where=sa.text("role = 'owner' AND status = 'active'"),
     )
 
     op.create_table(
@@ -197,6 +239,15 @@ def upgrade() -> None:
             sa.DateTime(timezone=True),
             server_default=sa.text("now()"),
             nullable=False,
+        ),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed(
+                "to_tsvector('community_search'::regconfig, content)",
+                persisted=True,
+            ),
+            nullable=True,
         ),
         sa.CheckConstraint(
             "(visibility = 'group') = (group_id IS NOT NULL)", name=op.f("ck_posts_group")
@@ -234,6 +285,13 @@ def upgrade() -> None:
         ["group_id", "id"],
         postgresql_where=sa.text("group_id IS NOT NULL"),
     )
+    op.create_index(
+        "ix_posts_pinned",
+        "posts",
+        ["group_id", "id"],
+        postgresql_where=sa.text("pinned_at IS NOT NULL AND deleted_at IS NULL"),
+    )
+    op.create_index("ix_posts_search", "posts", ["search"], postgresql_using="gin")
     op.create_index("ix_posts_tags", "posts", ["tags"], postgresql_using="gin")
 
     op.create_table(
@@ -358,7 +416,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
     )
-    op.create_index("ix_conversations_newest", "conversations", ["last_message_at", "id"])
     op.create_index("uq_conversations_direct_key", "conversations", ["direct_key"], unique=True)
 
     op.create_table(
@@ -453,6 +510,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_messages")),
     )
+    op.create_index(
+        "ix_messages_flagged",
+        "messages",
+        ["id"],
+        postgresql_where=sa.text("flags <> '[]'::jsonb"),
+    )
     op.create_index("ix_messages_sender", "messages", ["sender_id", "id"])
     op.create_index(
         "uq_messages_client_key",
@@ -462,7 +525,11 @@ def upgrade() -> None:
         postgresql_where=sa.text("client_key IS NOT NULL"),
     )
     op.create_index(
-        "uq_messages_sequence", "messages", ["conversation_id", "sequence"], unique=True
+        "uq_messages_sequence",
+        "messages",
+        ["conversation_id", "sequence"],
+        unique=True,
+        postgresql_include=["sender_id", "deleted_at"],
     )
 
     op.create_table(
@@ -509,3 +576,4 @@ def downgrade() -> None:
     op.drop_table("group_members")
     op.drop_table("groups")
     op.drop_table("user_profiles")
+    op.execute("DROP TEXT SEARCH CONFIGURATION community_search")

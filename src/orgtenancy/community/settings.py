@@ -1,0 +1,34 @@
+"""What of the community a host can tune."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field, NonNegativeInt
+from pydantic_settings import SettingsConfigDict
+
+from orgtenancy.settings import ModuleSettings
+
+
+class CommunitySettings(ModuleSettings):
+    """Settings of the community, from `ORGTENANCY_COMMUNITY_*` if not given.
+
+    ```python
+    Tenancy(..., modules=[community.with_settings(CommunitySettings(search_language="german"))])
+    ```
+
+    Attributes:
+        search_language: The text search configuration of PostgreSQL that posts and groups
+            are searched with: `english`, `german`, `simple`, ... An organization gets it
+            when it is provisioned.
+        max_comment_depth: How deep a reply can be; a comment on the post itself has depth 0.
+        message_edit_window: How long after sending a message can be edited.
+        moderator_scope: Who holds it moderates the whole organization.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ORGTENANCY_COMMUNITY_")
+
+    search_language: str = Field(default="english", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    max_comment_depth: NonNegativeInt = Field(default=5, le=50)
+    message_edit_window: timedelta = Field(default=timedelta(minutes=15), ge=timedelta(0))
+    moderator_scope: str = Field(default="community:moderate", min_length=1)
