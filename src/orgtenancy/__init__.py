@@ -1,6 +1,7 @@
 """orgtenancy: one PostgreSQL schema per organization, enforced by the database."""
 
 from orgtenancy.context import current_actor, current_organization, current_session
+from orgtenancy.endpoints import Caller, Endpoint
 from orgtenancy.errors import OrgTenancyError
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.organizations import Actor, Organization, OrganizationStatus
@@ -11,12 +12,15 @@ from orgtenancy.repository import (
     awaitable,
 )
 from orgtenancy.schemas import SchemaManager
-from orgtenancy.settings import Settings
+from orgtenancy.settings import ModuleSettings, Settings
 from orgtenancy.tenancy import Tenancy
 
 __all__ = [
     "Actor",
     "AsyncOrganizationAwareRepository",
+    "Caller",
+    "Endpoint",
+    "ModuleSettings",
     "OrgTenancyError",
     "Organization",
     "OrganizationAwareRepository",

@@ -20,6 +20,10 @@ OrgTenancyError
 │   ├── IdentityProviderUnavailable       a token cannot be checked now
 │   └── AccessDenied                      proven, but not allowed in
 │       └── InsufficientScope             let in, but without a scope the work needs
+├── RequestError                          what HTTP itself refuses
+│   ├── MethodNotAllowed                  the path has other methods
+│   ├── PayloadTooLarge                   the body is larger than what is read
+│   └── UnsupportedMediaType              the body is no JSON
 ├── DomainError                           rules of a module, as its API tells them
 │   ├── NotFound                          absent, or invisible to the actor
 │   ├── Forbidden                         visible, but not the actor's to change
@@ -35,7 +39,9 @@ and placement they are about, where there is one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, TypedDict, Unpack
+from typing import ClassVar, Literal, TypedDict, Unpack
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class About(TypedDict, total=False):
@@ -219,6 +225,40 @@ class InsufficientScope(AccessDenied):
         self.scopes = frozenset(scopes)
 
 
+class RequestError(OrgTenancyError):
+    """Base of what is wrong with a request before anyone looks at what it asks for."""
+
+    code = "request"
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, and does not have this method.
+
+    Attributes:
+        allowed: The methods that it has.
+    """
+
+    code = "method_not_allowed"
+
+    def __init__(
+        self, message: str, *, allowed: Iterable[str] = (), **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.allowed = frozenset(allowed)
+
+
+class PayloadTooLarge(RequestError):
+    """The body of the request is larger than what is read."""
+
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body of the request is of a type that is not read."""
+
+    code = "unsupported_media_type"
+
+
 class DomainError(OrgTenancyError):
     """Base of the rules of a module, as its API tells them."""
 
@@ -243,10 +283,36 @@ class Conflict(DomainError):
     code = "conflict"
 
 
+class InputError(BaseModel):
+    """One thing that is wrong with an input.
+
+    Attributes:
+        place: The part of the request, which JSON calls `in`.
+        field: The field in it, like `media.0.url`; empty for the part as a whole.
+        message: What is wrong, for people.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    place: Literal["path", "query", "body"] = Field(serialization_alias="in")
+    field: str
+    message: str
+
+
 class Invalid(DomainError):
-    """The input breaks a rule."""
+    """The input breaks a rule.
+
+    Attributes:
+        errors: What is wrong with which field, where that is known.
+    """
 
     code = "invalid"
+
+    def __init__(
+        self, message: str, *, errors: Iterable[InputError] = (), **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.errors = tuple(errors)
 
 
 class EmbeddedServerError(OrgTenancyError):

@@ -11,7 +11,7 @@ from alembic import op
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 from sqlalchemy import MetaData
 
-from orgtenancy.endpoints import Endpoint
+from orgtenancy.endpoints import Endpoint, endpoints_by_path
 from orgtenancy.settings import ModuleSettings
 
 S = TypeVar("S", bound=ModuleSettings)
@@ -32,10 +32,13 @@ class OrganizationModule(BaseModel):
             `search_path` does.
         migrations: The folder with its Alembic revisions.
         requires: Names of modules whose tables its own refer to.
-        endpoints: Its HTTP API, which every web adapter mounts as it is. The first that
-            matches a path serves it.
+        endpoints: Its HTTP API, which every web adapter mounts as it is. A literal segment
+            of a path goes before a parameter.
         settings: What of it a host can tune. Repositories read it with
             `session.module_settings(...)`, revisions with `revision_settings(...)`.
+
+    Raises:
+        ConfigurationError: If two endpoints cannot be told apart.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -62,7 +65,7 @@ class OrganizationModule(BaseModel):
 
     def scopes_of(self, endpoint: Endpoint) -> tuple[str, ...]:
         """Return which scopes an endpoint of the module asks for."""
-        return self.settings.scopes.get(endpoint.name, endpoint.scopes)
+        return self.settings.scopes_of(endpoint.name, endpoint.scopes)
 
     @field_validator("name")
     @classmethod
@@ -90,10 +93,8 @@ class OrganizationModule(BaseModel):
 
     @model_validator(mode="after")
     def _check_endpoints(self) -> OrganizationModule:
+        endpoints_by_path(self.endpoints)  # refuses those that cannot be told apart
         names = [endpoint.name for endpoint in self.endpoints]
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise ValueError(f"two endpoints share a name: {', '.join(twice)}")
         if unknown := sorted(set(self.settings.scopes).difference(names)):
             raise ValueError(f"scopes are set for unknown endpoints: {', '.join(unknown)}")
         return self

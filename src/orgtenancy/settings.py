@@ -43,6 +43,15 @@ class ModuleSettings(BaseSettings):
 
     scopes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
 
+    def scopes_of(self, endpoint: str, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """Return which scopes an endpoint asks for.
+
+        Args:
+            endpoint: Its name.
+            declared: What the endpoint itself says.
+        """
+        return self.scopes.get(endpoint, declared)
+
 
 class Settings(BaseSettings):
     """What can be tuned without a line of code.

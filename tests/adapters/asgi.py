@@ -7,17 +7,19 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Scope
 
 
 @dataclass
 class Answer:
-    """What the app sent."""
+    """What the app sent, and how many pieces of the body it left unread."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     chunks: list[bytes] = field(default_factory=list)
+    unread: int = 0
 
     @property
     def body(self) -> bytes:
@@ -32,7 +34,9 @@ class Answer:
         return json.loads(self.body)
 
 
-def http_scope(method: str, path: str, headers: dict[str, str] | None = None) -> Scope:
+def http_scope(
+    method: str, path: str, headers: dict[str, str] | None = None, client: str = "127.0.0.1"
+) -> Scope:
     path, _, query = path.partition("?")
     return {
         "type": "http",
@@ -40,12 +44,12 @@ def http_scope(method: str, path: str, headers: dict[str, str] | None = None) ->
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": query.encode(),
+        "query_string": query.encode("latin-1"),
         "headers": _raw({"host": "app.example:8000", **(headers or {})}),
-        "client": ("127.0.0.1", 1),
+        "client": (client, 1) if client else None,
         "server": ("app.example", 8000),
         "state": {},
     }
@@ -57,20 +61,23 @@ async def request(
     path: str,
     headers: dict[str, str] | None = None,
     on_start: Callable[[], Awaitable[None]] | None = None,
+    body: Sequence[bytes] = (b"",),
+    client: str = "127.0.0.1",
 ) -> Answer:
     """Send one request; returns when the app has ended, background tasks included.
+
+    The body comes in these pieces, and is announced by whatever the headers say.
 
     An exception of the app is raised if it came after the last resort's response, too.
     """
     answer = Answer()
     ended = asyncio.Event()
-    sent = False
+    pieces = list(body)
 
     async def receive() -> Message:
-        nonlocal sent
-        if not sent:
-            sent = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+        if pieces:
+            piece = pieces.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
         await ended.wait()
         return {"type": "http.disconnect"}
 
@@ -86,7 +93,8 @@ async def request(
             if not message.get("more_body", False):
                 ended.set()
 
-    await app(http_scope(method, path, headers), receive, send)
+    await app(http_scope(method, path, headers, client), receive, send)
+    answer.unread = len(pieces)
     return answer
 
 

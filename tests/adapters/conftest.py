@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import psycopg
 import pytest
 from starlette.types import ASGIApp
 
-from orgtenancy import Organization, embedded
+from orgtenancy import Organization, Tenancy, embedded
 from orgtenancy.identity import HeaderResolver, StaticKeys, TokenResolver, logto
 from tests.adapters.asgi import Answer, request
+from tests.adapters.board import board
+from tests.adapters.hosts import Hosts, make_hosts
 from tests.identity.signing import Signer, claims, key_set
 
 SIGNER = Signer("key")
@@ -77,3 +80,26 @@ def set_status(server: embedded.EmbeddedServer) -> SetStatus:
             assert changed.rowcount == 1
 
     return write
+
+
+@pytest.fixture(scope="session")
+def board_tenancy(
+    server: embedded.EmbeddedServer, tenancy: Tenancy, event_loop_runner: asyncio.Runner
+) -> Iterator[Tenancy]:
+    """A tenancy on the same database, whose notes have an HTTP API."""
+    board_tenancy = Tenancy(server.url, admin_url=server.admin_url, modules=[board])
+    yield board_tenancy
+    event_loop_runner.run(board_tenancy.aclose())
+
+
+@pytest.fixture
+def hosts(
+    tenancy: Tenancy,
+    board_tenancy: Tenancy,
+    tokens: TokenResolver,
+    member: Member,
+    event_loop_runner: asyncio.Runner,
+) -> Hosts:
+    """Apps of all frameworks, with the board and an organization for each of them."""
+    organizations = [tenancy.schemas.provision(f"t{uuid4().hex[:12]}") for _ in range(3)]
+    return make_hosts(board_tenancy, tokens, organizations, member, event_loop_runner)

@@ -582,12 +582,15 @@ def test_openapi_documents_the_problems(app: FastAPI, call: Call) -> None:
     operation = document["paths"]["/notes"]["get"]
     assert set(operation["responses"]) >= {"200", "400", "401", "403", "404", "503"}
     content = operation["responses"]["404"]["content"]
-    assert set(content["application/problem+json"]["schema"]["properties"]) == {
+    reference = content["application/problem+json"]["schema"]["$ref"]
+    assert reference == "#/components/schemas/Problem"
+    assert set(document["components"]["schemas"]["Problem"]["properties"]) == {
         "type",
         "title",
         "status",
         "code",
         "detail",
+        "errors",
     }
     # Nothing of the plumbing is a parameter.
     assert "parameters" not in operation

@@ -11,6 +11,9 @@ import orgtenancy
 PUBLIC = [
     "Actor",
     "AsyncOrganizationAwareRepository",
+    "Caller",
+    "Endpoint",
+    "ModuleSettings",
     "OrgTenancyError",
     "Organization",
     "OrganizationAwareRepository",

@@ -7,6 +7,8 @@ install(app, tenancy, resolver=logto("https://auth.example.com").resolver())
 @app.get("/feed")
 async def feed(posts: Repository[AsyncPostRepository], actor: CurrentActor) -> Page[PostView]:
     return await posts.find_feed(actor.id)
+
+app.include_router(module_router(tenancy), prefix="/api")  # what the modules bring along
 ```
 
 All repositories of a request share one session, which is one transaction. It commits
@@ -17,25 +19,36 @@ therefore opens `tenancy.session()` itself; the organization is still bound ther
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import cache
+from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.requests import HTTPConnection
+from starlette.routing import Match
+from starlette.types import Scope
 
-from orgtenancy.adapters import PROBLEM_MEDIA_TYPE, Problem
-from orgtenancy.adapters.starlette import (
+from orgtenancy.adapters import (
+    PROBLEM_MEDIA_TYPE,
     Exempt,
+    Operation,
+    Problem,
+    resources_of,
+)
+from orgtenancy.adapters.starlette import (
     OrganizationMiddleware,
     exception_handlers,
+    handler,
     lifespan,
     tenancy_of,
 )
@@ -58,8 +71,11 @@ __all__ = [
     "CurrentSession",
     "CurrentSyncSession",
     "Repository",
+    "bearer",
     "install",
     "lifespan",
+    "module_router",
+    "openapi_document",
     "problem_responses",
     "requires_scopes",
 ]
@@ -72,10 +88,17 @@ _DESCRIPTIONS = {
     403: "Not allowed, or the organization is closed",
     404: "No such thing, or no such organization",
     409: "The change contradicts what is stored",
+    413: "The body is too large",
+    415: "The body is no JSON",
     422: "The input breaks a rule",
     503: "The organization is being set up, or the service is busy",
 }
 _EVERY_REQUEST = (400, 401, 403, 404, 503)
+_EVERY_BODY = (413, 415)
+_EVERY_INPUT = (422,)
+
+#: What the documentation says of credentials, unless the host knows better.
+bearer = HTTPBearer(scheme_name="bearer", description="An access token", auto_error=False)
 
 
 def install(
@@ -86,6 +109,7 @@ def install(
     membership: MembershipPolicy | None = None,
     exempt: Exempt = (),
     exempt_docs: bool = True,
+    security: Callable[..., Any] | None = None,
 ) -> None:
     """Make every request of an app enter its organization.
 
@@ -99,6 +123,8 @@ def install(
         membership: Decides what no signature proves; nobody is let in if not given.
         exempt: What is served without an organization.
         exempt_docs: Whether the OpenAPI pages are served without one, too.
+        security: What the documentation says of credentials: `bearer`, or another scheme
+            of `fastapi.security` with `auto_error=False`.
     """
     app.add_middleware(
         OrganizationMiddleware,
@@ -107,9 +133,141 @@ def install(
         membership=membership,
         exempt=_with_docs(app, exempt) if exempt_docs else exempt,
     )
-    for kind, handler in exception_handlers.items():
-        app.add_exception_handler(kind, handler)
+    for kind, handle in exception_handlers.items():
+        app.add_exception_handler(kind, handle)
+    _document_problem(app.router)
     app.router.responses = {**problem_responses(*_EVERY_REQUEST), **app.router.responses}
+    if security is not None:
+        app.router.dependencies.append(Security(security))
+
+
+def module_router(
+    tenancy: Tenancy, *names: str, security: Callable[..., Any] = bearer
+) -> APIRouter:
+    """Return a router with the endpoints of modules, all of them documented.
+
+    The host's own dependencies, `include_router(..., dependencies=[...])`, run before an
+    endpoint does. The endpoints answer errors as problems themselves, and need `install`.
+
+    Args:
+        tenancy: Whose modules.
+        *names: Which of them; all that have endpoints if not given.
+        security: What the documentation says of credentials: a scheme of
+            `fastapi.security`.
+
+    Raises:
+        ConfigurationError: If there is no such module, or two endpoints cannot be told apart.
+    """
+    router = APIRouter()
+    _document_problem(router)
+    for resource in resources_of(tenancy, names):
+        for operation in resource.operations.values():
+            _document(router, operation, security)
+        # No methods, which to the router is any: a wrong one is answered like the rest.
+        router.add_api_route(
+            resource.path,
+            handler(tenancy, resource),
+            methods=[],
+            operation_id=resource.name,
+            response_model=None,
+            include_in_schema=False,
+        )
+    return router
+
+
+def openapi_document(
+    tenancy: Tenancy,
+    *names: str,
+    title: str = "API",
+    version: str = "1",
+    prefix: str = "",
+) -> dict[str, Any]:
+    """Return the OpenAPI document of modules' endpoints, for hosts of any framework.
+
+    Args:
+        tenancy: Whose modules.
+        *names: Which of them; all that have endpoints if not given.
+        title: The title of the API.
+        version: Its version.
+        prefix: Where the host mounts it, like `/api`.
+    """
+    app = FastAPI(title=title, version=version)
+    app.include_router(module_router(tenancy, *names), prefix=prefix)
+    return app.openapi()
+
+
+class _Documentation(APIRoute):
+    """A route that FastAPI documents and never serves.
+
+    The one that serves takes the plain request, so that all adapters read it alike.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return Match.NONE, {}
+
+
+def _document_problem(router: APIRouter) -> None:
+    # A route without methods is no operation, but its model is among the schemas.
+    router.add_api_route(
+        "/",
+        _signature([], Problem),
+        methods=[],
+        operation_id="problem",
+        response_model=Problem,
+        route_class_override=_Documentation,
+    )
+
+
+def _document(router: APIRouter, operation: Operation, security: Callable[..., Any]) -> None:
+    endpoint = operation.endpoint
+    types = endpoint.types
+    documented = {"query": Query(), "body": Body()}
+    parameters = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            annotation=Annotated[kind, documented.get(name, Path())],
+        )
+        for name, kind in types.items()
+        if name != "return"
+    ]
+    problems = {*_EVERY_REQUEST, *endpoint.problems}
+    if parameters:
+        problems.update(_EVERY_INPUT)
+    if endpoint.reads_body:
+        problems.update(_EVERY_BODY)
+    output = None if endpoint.status == 204 else types["return"]
+    router.add_api_route(
+        endpoint.path,
+        _signature(parameters, output),
+        route_class_override=_Documentation,
+        methods=[endpoint.method],
+        name=endpoint.name,
+        operation_id=endpoint.name,
+        summary=endpoint.summary or None,
+        description=_description(operation),
+        tags=[endpoint.tag] if endpoint.tag else None,
+        status_code=endpoint.status,
+        response_model=output,
+        responses=problem_responses(*sorted(problems)),
+        dependencies=[Security(security, scopes=operation.scopes)],
+    )
+
+
+def _description(operation: Operation) -> str:
+    needed = ", ".join(f"`{scope}`" for scope in operation.scopes)
+    parts = [operation.endpoint.description, needed and f"Needs {needed}."]
+    return "\n\n".join(filter(None, parts))
+
+
+def _signature(parameters: Sequence[Parameter], output: Any) -> Callable[..., None]:
+    """Return a function that FastAPI reads the signature of, and never calls."""
+
+    def documented() -> None:
+        raise NotImplementedError
+
+    documented.__signature__ = Signature(parameters, return_annotation=output)  # type: ignore[attr-defined]
+    return documented
 
 
 async def organization_session(
@@ -262,11 +420,10 @@ def requires_scopes(*scopes: str) -> Any:
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return `responses=` for routes that document the problems they may answer with."""
-    schema = Problem.model_json_schema()
     return {
         status: {
             "description": _DESCRIPTIONS.get(status, "Problem"),
-            "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}},
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in statuses
     }

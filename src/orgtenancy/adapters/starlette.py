@@ -15,24 +15,32 @@ app = Starlette(
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, Response
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose, WebSocketState
 
 from orgtenancy.adapters import (
+    MEDIA_TYPE,
     PROBLEM_ERRORS,
     PROBLEM_MEDIA_TYPE,
+    Exempt,
+    PathList,
     Problem,
+    Resource,
+    asked_host,
+    log_problem,
     problem_headers,
     problem_of,
+    resources_of,
 )
 from orgtenancy.context import actor_var, bind, organization_var, session_var
+from orgtenancy.endpoints import Endpoint, check_body_size
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.identity.gate import Gate
 from orgtenancy.identity.membership import MembershipPolicy
@@ -42,10 +50,7 @@ from orgtenancy.identity.resolvers import Resolver
 if TYPE_CHECKING:
     from orgtenancy.tenancy import Tenancy
 
-logger = logging.getLogger(__name__)
-
-#: Paths, or a function: `/health` is that path alone, `/static/*` everything below it.
-Exempt: TypeAlias = Iterable[str] | Callable[[RequestInfo], bool]
+Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _SCOPE_KEY = "orgtenancy.tenancy"
 _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
@@ -77,7 +82,7 @@ class OrganizationMiddleware:
         self.app = app
         self._tenancy = tenancy
         self._gate = Gate(resolver, membership)
-        self._is_exempt = exempt if callable(exempt) else _PathList(exempt)
+        self._is_exempt = exempt if callable(exempt) else PathList(exempt)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or websocket inside its organization, or refuse it."""
@@ -107,25 +112,6 @@ class OrganizationMiddleware:
         bound.enter_context(bind(actor_var, identity.actor))
 
 
-class _PathList:
-    """Matches whole paths, and everything below those that end in `/*`."""
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        if isinstance(patterns, str):
-            raise ConfigurationError(f"exempt takes several paths: write [{patterns!r}]")
-        given = tuple(patterns)
-        for pattern in given:
-            if not pattern.startswith("/") or "*" in pattern.removesuffix("/*"):
-                raise ConfigurationError(
-                    f"an exempt path is like '/health' or '/static/*', not {pattern!r}"
-                )
-        self._paths = frozenset(pattern for pattern in given if not pattern.endswith("/*"))
-        self._folders = tuple(pattern[:-1] for pattern in given if pattern.endswith("/*"))
-
-    def __call__(self, request: RequestInfo) -> bool:
-        return request.path in self._paths or request.path.startswith(self._folders)
-
-
 def tenancy_of(connection: HTTPConnection) -> Tenancy:
     """Return the tenancy of the app that serves a request.
 
@@ -152,9 +138,66 @@ def request_info(scope: Scope) -> RequestInfo:
         method=scope.get("method", "WEBSOCKET"),
         path=path,
         headers=headers,
-        host=_host(headers.get("host", ())),
+        host=asked_host(headers.get("host", ())),
         query=scope.get("query_string", b"").decode("latin-1"),
     )
+
+
+def module_routes(tenancy: Tenancy, *names: str) -> list[Route]:
+    """Return the routes of modules' endpoints, to be mounted wherever the host likes.
+
+    ```python
+    routes = [Mount("/api", routes=module_routes(tenancy))]
+    ```
+
+    They answer errors as problems themselves, and need `OrganizationMiddleware` around them.
+
+    Args:
+        tenancy: Whose modules.
+        *names: Which of them; all that have endpoints if not given.
+
+    Raises:
+        ConfigurationError: If there is no such module, or two endpoints cannot be told apart.
+    """
+    routes: list[Route] = []
+    for resource in resources_of(tenancy, names):
+        path, serve = resource.path, handler(tenancy, resource)
+        for method, operation in resource.operations.items():
+            routes.append(Route(path, serve, methods=[method], name=operation.endpoint.name))
+        # No methods, which to the router is any: a wrong one is answered like the rest.
+        routes.append(Route(path, serve, methods=[]))
+    return routes
+
+
+def handler(tenancy: Tenancy, resource: Resource) -> Handler:
+    """Return the function that serves a path of the modules' API."""
+
+    async def serve(request: Request) -> Response:
+        try:
+            operation = resource.operation(request.method)
+            endpoint = operation.endpoint
+            caller = operation.admit(request.client.host if request.client else None)
+            body = await _read_body(request, endpoint)
+            inputs = endpoint.read(request.path_params, request.scope["query_string"], body)
+            content = await tenancy.run_async(endpoint.run, caller, inputs)
+        except PROBLEM_ERRORS as error:
+            if (response := problem_response(error)) is None:
+                raise
+            return response
+        return Response(content, endpoint.status, media_type=MEDIA_TYPE if content else None)
+
+    return serve
+
+
+async def _read_body(request: Request, endpoint: Endpoint) -> bytes:
+    headers = request.headers
+    endpoint.check_body(",".join(headers.getlist("content-type")), headers.get("content-length"))
+    body = bytearray()
+    if endpoint.reads_body:
+        async for chunk in request.stream():
+            check_body_size(len(body) + len(chunk))
+            body += chunk
+    return bytes(body)
 
 
 def problem_response(error: Exception) -> Response | None:
@@ -174,7 +217,7 @@ async def handle_error(connection: HTTPConnection, error: Exception) -> Response
         raise error
     if not isinstance(connection, WebSocket):
         return _response(problem, error)
-    _log(problem, error)
+    log_problem(problem, error)
     if connection.application_state is not WebSocketState.DISCONNECTED:
         await connection.close(_close_code(problem), problem.code)
     return None
@@ -205,7 +248,7 @@ async def _refuse(error: Exception, scope: Scope, receive: Receive, send: Send) 
     if problem is None:
         raise error
     if scope["type"] == "websocket":
-        _log(problem, error)
+        log_problem(problem, error)
         # Before the handshake: a server turns this into a refused upgrade.
         await WebSocketClose(_close_code(problem), problem.code)(scope, receive, send)
     else:
@@ -213,31 +256,15 @@ async def _refuse(error: Exception, scope: Scope, receive: Receive, send: Send) 
 
 
 def _response(problem: Problem, error: Exception) -> Response:
-    _log(problem, error)
-    return JSONResponse(
-        problem.model_dump(),
+    log_problem(problem, error)
+    return Response(
+        problem.content,
         problem.status,
         headers=problem_headers(error, problem),
         media_type=PROBLEM_MEDIA_TYPE,
     )
 
 
-def _log(problem: Problem, error: Exception) -> None:
-    # The client is told nothing, and the server no longer sees the error.
-    if problem.status >= 500:
-        logger.error("%s: %s", problem.code, error, exc_info=error)
-
-
 def _close_code(problem: Problem) -> int:
     # 4000 to 4999 are free for applications (RFC 6455, section 7.4.2).
     return _INTERNAL_ERROR if problem.status == 500 else 4000 + problem.status
-
-
-def _host(values: Iterable[str]) -> str:
-    given = list(values)
-    if len(given) != 1:
-        return ""
-    host = given[0].strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]

@@ -1,0 +1,356 @@
+"""Flask: a request enters its organization, and its work is one transaction.
+
+```python
+app = Flask(__name__)
+OrgTenancy(app, tenancy=tenancy, resolver=logto("https://auth.example.com").resolver())
+
+@app.get("/feed")
+def feed():
+    return PostRepository().find_feed(current_actor().id).model_dump(mode="json")
+
+app.register_blueprint(module_blueprint(tenancy), url_prefix="/api")
+```
+
+Repositories without an argument share the request's session, which takes a connection with
+its first statement. It commits before the response is sent, so that a commit that fails is
+an error response; it rolls back if anything was raised, or if the response is an error. A
+response that is streamed goes through `stream_with_organization`.
+
+Outside of requests, in a command of the `flask` program for instance, code says itself for
+whom it works: `with tenancy.session("acme"):`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from contextvars import copy_context
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from wsgiref.types import WSGIEnvironment
+
+from flask import Blueprint, Flask, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from orgtenancy.adapters import (
+    MEDIA_TYPE,
+    PROBLEM_ERRORS,
+    PROBLEM_MEDIA_TYPE,
+    Exempt,
+    PathList,
+    Resource,
+    asked_host,
+    log_problem,
+    problem_headers,
+    problem_of,
+    resources_of,
+)
+from orgtenancy.context import (
+    actor_var,
+    bind,
+    current_organization,
+    organization_var,
+    session_var,
+)
+from orgtenancy.endpoints import MAX_BODY_SIZE, Endpoint, check_body_size
+from orgtenancy.errors import ConfigurationError
+from orgtenancy.identity.gate import Gate
+from orgtenancy.identity.requests import RequestInfo
+from orgtenancy.identity.scopes import require_scopes
+
+if TYPE_CHECKING:
+    from orgtenancy.identity.membership import MembershipPolicy
+    from orgtenancy.identity.resolvers import Resolver
+    from orgtenancy.tenancy import Tenancy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_EXTENSION = "orgtenancy"
+_ENVIRON_KEY = "orgtenancy.request"
+_END = object()
+
+
+class OrgTenancy:
+    """The extension: binds organization, actor and session for the whole of a request.
+
+    Make it before other extensions that work when a request ends: Flask calls them in the
+    reverse order, and the transaction is to end last. A preflight request of CORS has no
+    credentials; where the app answers it, `exempt` is a function that lets `OPTIONS` pass.
+
+    Args:
+        app: The app, or None to call `init_app` later, with as many apps as there are.
+        tenancy: Finds the organizations.
+        resolver: Says who asks, and for which organization.
+        membership: Decides what no signature proves; nobody is let in if not given.
+        exempt: What is served without an organization. Sessions are refused there.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        tenancy: Tenancy,
+        resolver: Resolver,
+        membership: MembershipPolicy | None = None,
+        exempt: Exempt = (),
+    ) -> None:
+        self.tenancy = tenancy
+        self._gate = Gate(resolver, membership)
+        self._is_exempt = exempt if callable(exempt) else PathList(exempt)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Make every request of an app enter its organization.
+
+        Raises:
+            ConfigurationError: If one does so already.
+        """
+        if _EXTENSION in app.extensions:
+            raise ConfigurationError(f"the app {app.name!r} has a tenancy already")
+        app.extensions[_EXTENSION] = self
+        app.before_request(self._enter)
+        app.after_request(_end_transaction)
+        app.teardown_request(_leave)
+        for kind in PROBLEM_ERRORS:
+            app.register_error_handler(kind, _handle_error)
+        _watch_errors(app)
+
+    def _enter(self) -> None:
+        work = request.environ[_ENVIRON_KEY] = _Work()
+        asked = request_info(request.environ)
+        if self._is_exempt(asked):
+            return
+        identity = self._gate.identify(asked)
+        work.bound.enter_context(self.tenancy.organization(identity.organization_id))
+        work.bound.enter_context(bind(actor_var, identity.actor))
+        work.transaction.enter_context(self.tenancy.session())
+
+
+class _Work:
+    """What is bound for one request, and its transaction.
+
+    It is kept with the request, since requests nest in tests and threads serve many.
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.bound = ExitStack()
+        self.transaction = ExitStack()
+        # The last request of this thread may have ended in another one.
+        self.bound.enter_context(bind(organization_var, None))
+        self.bound.enter_context(bind(session_var, None))
+        self.bound.enter_context(bind(actor_var, None))
+
+    def roll_back(self, error: BaseException) -> None:
+        self.transaction.__exit__(type(error), error, None)
+
+
+class _Abandoned(Exception):
+    """Why a transaction is rolled back that nothing was raised in."""
+
+
+def _end_transaction(response: Response) -> Response:
+    # Flask asks no error handler for what is raised here.
+    work: _Work | None = request.environ.get(_ENVIRON_KEY)
+    if work is None:
+        return response
+    try:
+        if work.error is not None or response.status_code >= 400:
+            work.roll_back(work.error or _Abandoned())
+        else:
+            work.transaction.close()
+    except PROBLEM_ERRORS as error:
+        if (problem := problem_response(error)) is None:
+            raise
+        return problem
+    return response
+
+
+def _leave(error: BaseException | None) -> None:
+    # Streams make Flask do this twice, or in another context; the stacks are empty then.
+    work: _Work | None = request.environ.get(_ENVIRON_KEY)
+    if work is not None:
+        try:
+            work.roll_back(error or _Abandoned())
+        finally:
+            work.bound.close()
+
+
+def _watch_errors(app: Flask) -> None:
+    """Remember what a request raised, even where a handler makes a page of it."""
+    handle = app.handle_user_exception
+
+    def remember(*arguments: Any) -> Any:
+        work: _Work | None = request.environ.get(_ENVIRON_KEY)
+        if work is not None:
+            work.error = arguments[-1]
+        return handle(*arguments)
+
+    app.handle_user_exception = remember  # type: ignore[assignment, method-assign]
+
+
+def _handle_error(error: Exception) -> Response:
+    response = problem_response(error)
+    if response is None:
+        raise error
+    return response
+
+
+def problem_response(error: Exception) -> Response | None:
+    """Return the response to an error, or None if the error is none of the library's."""
+    problem = problem_of(error)
+    if problem is None:
+        return None
+    log_problem(problem, error)
+    return Response(
+        problem.content,
+        problem.status,
+        headers=problem_headers(error, problem),
+        mimetype=PROBLEM_MEDIA_TYPE,
+    )
+
+
+def requires_scopes(*scopes: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    """Return a decorator that refuses an actor without these scopes.
+
+    ```python
+    @app.delete("/posts/<uuid:post_id>")
+    @requires_scopes("posts:moderate")
+    def remove(post_id): ...
+    ```
+    """
+
+    def decorate(view: Callable[P, Any]) -> Callable[P, Any]:
+        @wraps(view)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Any:
+            require_scopes(*scopes)
+            return current_app.ensure_sync(view)(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def stream_with_organization(chunks: Iterable[T]) -> Iterator[T]:
+    """Return an iterator for a streamed response, which works in the request's organization.
+
+    A response is streamed after the request has ended: its transaction is over, and the
+    iterator opens `tenancy.session()` itself. Organization and actor are bound in it, as is
+    `flask.request`; what it binds is not seen outside. It takes the place of Flask's
+    `stream_with_context`.
+
+    Args:
+        chunks: What the response consists of.
+
+    Raises:
+        OrganizationContextMissing: If no organization is bound.
+    """
+    current_organization()
+    context = copy_context()
+    context.run(session_var.set, None)
+    iterator = iter(chunks)
+
+    def steps() -> Iterator[T]:
+        try:
+            while (chunk := context.run(next, iterator, _END)) is not _END:
+                yield chunk  # type: ignore[misc]
+        finally:
+            if (close := getattr(iterator, "close", None)) is not None:
+                context.run(close)
+
+    return steps()
+
+
+def module_blueprint(tenancy: Tenancy, *names: str) -> Blueprint:
+    """Return a blueprint with the endpoints of modules.
+
+    They answer errors as problems themselves, run in transactions of their own, and need
+    the `OrgTenancy` extension around them.
+
+    Args:
+        tenancy: Whose modules.
+        *names: Which of them; all that have endpoints if not given.
+
+    Raises:
+        ConfigurationError: If there is no such module, or two endpoints cannot be told apart.
+    """
+    blueprint = Blueprint("_".join(names) or "modules", __name__)
+    for resource in resources_of(tenancy, names):
+        blueprint.record(partial(_add_rules, resource, _view(tenancy, resource)))
+    return blueprint
+
+
+def _add_rules(resource: Resource, view: Callable[..., Any], state: BlueprintSetupState) -> None:
+    path = resource.path.replace("{", "<").replace("}", ">")
+    for method, operation in resource.operations.items():
+        name = operation.endpoint.name
+        state.add_url_rule(path, name, view, methods=[method], provide_automatic_options=False)
+    other = f"{resource.name}_other_methods"
+    state.add_url_rule(path, other, view, methods=[], provide_automatic_options=False)
+    # To the router, None is any method: a wrong one is answered like the rest.
+    for rule in state.app.url_map.iter_rules(
+        f"{state.name_prefix}.{state.name}.{other}".lstrip(".")
+    ):
+        rule.methods = None
+
+
+def _view(tenancy: Tenancy, resource: Resource) -> Callable[..., Response]:
+    def serve(**path: str) -> Response:
+        try:
+            # Not `request.method`, which is in upper case whatever was sent.
+            operation = resource.operation(request.environ["REQUEST_METHOD"])
+            endpoint = operation.endpoint
+            caller = operation.admit(request.remote_addr)
+            body = _read_body(endpoint)
+            query = request.environ.get("QUERY_STRING", "").encode("latin-1")
+            inputs = endpoint.read(path, query, body)
+            content = tenancy.run(endpoint.run, caller, inputs)
+        except PROBLEM_ERRORS as error:
+            if (response := problem_response(error)) is None:
+                raise
+            return response
+        response = Response(content, endpoint.status, mimetype=MEDIA_TYPE)
+        if not content:
+            del response.headers["Content-Type"]
+        return response
+
+    return serve
+
+
+def _read_body(endpoint: Endpoint) -> bytes:
+    headers = request.headers
+    endpoint.check_body(headers.get("Content-Type"), headers.get("Content-Length"))
+    body = bytearray()
+    if endpoint.reads_body:
+        try:
+            while chunk := request.stream.read(MAX_BODY_SIZE + 1 - len(body)):
+                body += chunk
+                check_body_size(len(body))
+        except RequestEntityTooLarge:  # the app's own limit is lower
+            check_body_size(MAX_BODY_SIZE + 1)
+    return bytes(body)
+
+
+def request_info(environ: WSGIEnvironment) -> RequestInfo:
+    """Return what identity needs to know of a WSGI request."""
+    headers = {
+        name[5:].replace("_", "-").lower(): _values(name, value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    return RequestInfo(
+        method=environ["REQUEST_METHOD"],
+        path=environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace") or "/",
+        headers=headers,
+        host=asked_host(headers.get("host", ())),
+        query=environ.get("QUERY_STRING", ""),
+    )
+
+
+def _values(name: str, value: str) -> list[str]:
+    # Servers join a header that was sent twice with a comma, so that one with a comma may
+    # have been. Only cookies have commas in their values, and never in place of a semicolon.
+    return [value] if name == "HTTP_COOKIE" else [part.strip() for part in value.split(",")]
