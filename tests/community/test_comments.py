@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,19 +15,22 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, inspect, select
 from sqlalchemy.orm import Session
 
-from orgtenancy import Organization
+from orgtenancy import Organization, Tenancy, embedded
 from orgtenancy.community import (
     CommunitySettings,
     Post,
     PostComment,
     PostCommentRepository,
     PostRepository,
+    community,
 )
-from orgtenancy.community.comments import MAX_THREAD_REPLIES
+from orgtenancy.community.threads import MAX_THREAD_REPLIES
 from orgtenancy.errors import Conflict, Forbidden, Invalid, InvalidCursor, NotFound
 from orgtenancy.pagination import PageRequest
-from tests.community.seeds import add_person, add_post, counter
-from tests.support.runner import Runner
+from tests.community.seeds import add_group, add_person, add_post, counter
+from tests.community.statements import number_of_statements
+from tests.support.notes import notes
+from tests.support.runner import AsyncRunner, Runner, SyncRunner
 
 MAX_DEPTH = CommunitySettings().max_comment_depth
 
@@ -39,8 +44,7 @@ def comment(session: Session, post_id: UUID, parent: UUID | None = None) -> UUID
 
 
 def lock(session: Session, post_id: UUID) -> None:
-    session.get_one(Post, post_id).locked_at = datetime.now(UTC)
-    session.flush()
+    PostRepository(session).lock(post_id, "mod", moderating=True)
 
 
 def test_a_comment_is_complete_after_the_commit(run: Runner, organization: Organization) -> None:
@@ -120,6 +124,36 @@ def test_a_thread_gets_no_deeper_than_its_limit(run: Runner, organization: Organ
         assert counter(session, post_id, "comments_count") == MAX_DEPTH + 1
 
     run(organization, body)
+
+
+@pytest.fixture(params=["sync", "async"])
+def run_flat(
+    request: pytest.FixtureRequest,
+    server: embedded.EmbeddedServer,
+    event_loop_runner: asyncio.Runner,
+) -> Iterator[Runner]:
+    """Runs a function where the host allows one level of replies."""
+    flat = community.with_settings(CommunitySettings(max_comment_depth=1))
+    tenancy = Tenancy(server.url, admin_url=server.admin_url, modules=[flat, notes])
+    if request.param == "sync":
+        yield SyncRunner(tenancy)
+    else:
+        yield AsyncRunner(tenancy, event_loop_runner)
+    event_loop_runner.run(tenancy.aclose())
+
+
+def test_how_deep_a_thread_gets_is_a_setting(
+    run_flat: Runner, run: Runner, organization: Organization
+) -> None:
+    def body(session: Session) -> tuple[UUID, UUID]:
+        post_id = add_post(session)
+        reply = comment(session, post_id, comment(session, post_id))
+        with pytest.raises(Invalid, match="1 levels"):
+            comment(session, post_id, reply)
+        return post_id, reply
+
+    post_id, reply = run_flat(organization, body)
+    run(organization, comment, post_id, reply)  # where the default is set
 
 
 def preorder(parents: list[int | None], keys: list[UUID], head: int) -> list[UUID]:
@@ -326,3 +360,227 @@ def test_a_post_locked_meanwhile_gets_no_comment(run: Runner, organization: Orga
     written = sum(run.concurrently(organization, [write] * 6 + [lock_it] + [write] * 6))
     assert run(organization, counter, post_id, "comments_count") == written
     assert run(organization, write) == 0
+
+
+def test_an_author_changes_what_a_comment_says(run: Runner, organization: Organization) -> None:
+    def write(session: Session) -> UUID:
+        add_person(session, "ada")
+        return comment(session, add_post(session))
+
+    def change(session: Session) -> PostComment:
+        return PostCommentRepository(session).update(key, "ada", " Better ")
+
+    key = run(organization, write)
+    changed = run(organization, change)
+    assert (changed.id, changed.content) == (key, "Better")
+    assert changed.updated_at > changed.created_at
+    assert changed.author is not None
+    assert changed.author.username == "ada"
+
+
+def test_what_stands_in_the_way_of_a_change(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        posts, comments = PostRepository(session), PostCommentRepository(session)
+        post_id, locked_id = add_post(session, "bob"), add_post(session, "bob")
+        hidden_id = add_post(session, "bob")
+        living, tombstone = comment(session, post_id), comment(session, post_id)
+        removed, on_locked = comment(session, post_id), comment(session, locked_id)
+        on_hidden = comment(session, hidden_id)
+        comments.soft_delete(tombstone, "ada")
+        comments.remove(removed, "mod", moderating=True)
+        lock(session, locked_id)
+        posts.soft_delete(hidden_id, "bob")
+
+        for key in (living, tombstone, on_locked):
+            with pytest.raises(Forbidden, match="author"):
+                comments.update(key, "eve", "Worse")
+        for key in (tombstone, removed):
+            with pytest.raises(Conflict, match="deleted"):
+                comments.update(key, "ada", "Back")
+        with pytest.raises(Forbidden, match="locked"):
+            comments.update(on_locked, "ada", "Too late")
+        for key in (on_hidden, uuid4()):
+            with pytest.raises(NotFound):
+                comments.update(key, "ada", "Nowhere")
+        for content in (" ", "x" * 5_001, "\0"):
+            with pytest.raises(Invalid):
+                comments.update(living, "ada", content)
+        lock_again = posts.lock(locked_id, "bob", locked=False)
+        assert comments.update(on_locked, "ada", "In time").post_id == lock_again.id
+        assert session.get_one(PostComment, living).content == "Text"
+
+    run(organization, body)
+
+
+def test_moderators_remove_comments(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        posts, comments = PostRepository(session), PostCommentRepository(session)
+        group = add_group(session, privacy="secret", members=("ada", "member"), moderators=("mod",))
+        add_group(session, moderators=("eve",))
+        inside = posts.create(user_id="ada", content="Group", group_id=group).id
+        outside = add_post(session, "ada")
+        here, there = comment(session, inside), comment(session, outside)
+        below = comment(session, inside, here)
+        for actor in ("ada", "member"):
+            with pytest.raises(Forbidden):
+                comments.remove(here, actor)
+        for actor in ("ada", "mod", "eve"):
+            with pytest.raises(Forbidden):
+                comments.remove(there, actor)
+        for moderating in (True, False):
+            with pytest.raises(NotFound):
+                comments.remove(here, "eve", moderating=moderating)
+            with pytest.raises(NotFound):
+                comments.remove(uuid4(), "mod", moderating=moderating)
+        assert comments.remove(here, "mod") is True
+        assert comments.remove(here, "mod") is False
+        assert comments.remove(here, "member", moderating=True) is False
+        assert comments.soft_delete(here, "ada") is False
+        with pytest.raises(Forbidden):
+            comments.remove(here, "member")
+        assert comments.remove(there, "eve", moderating=True) is True
+        held = session.get_one(PostComment, here)
+        session.expire_all()
+        row = session.get_one(PostComment, here)
+        assert (held is row, row.content, row.removed_by) == (True, None, "mod")
+        assert (row.removed_at is not None, row.deleted_at) == (True, None)
+        assert session.get_one(PostComment, below).content == "Text"
+        assert counter(session, inside, "comments_count") == 1
+        assert counter(session, outside, "comments_count") == 0
+
+    run(organization, body)
+
+
+def test_what_the_session_holds_follows_a_removal(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> PostComment:
+        post_id = add_post(session)
+        post = session.get_one(Post, post_id)
+        held = session.get_one(PostComment, comment(session, post_id))
+        PostCommentRepository(session).remove(held.id, "mod", moderating=True)
+        assert post.comments_count == 0
+        return held
+
+    held = run(organization, body)
+    assert (held.content, held.removed_by, held.is_tombstone) == (None, "mod", True)
+    assert held.removed_at == held.updated_at
+
+
+def test_a_comment_that_author_and_moderators_delete_at_once_counts_off_once(
+    run: Runner, organization: Organization
+) -> None:
+    post_id = run(organization, add_post)
+
+    def delete(session: Session, key: UUID) -> bool:
+        return PostCommentRepository(session).soft_delete(key, "ada")
+
+    def remove(session: Session, key: UUID) -> bool:
+        return PostCommentRepository(session).remove(key, "mod", moderating=True)
+
+    def change(session: Session, key: UUID) -> bool:
+        with suppress(Conflict):
+            PostCommentRepository(session).update(key, "ada", "Changed")
+        return False
+
+    def rows(session: Session) -> list[PostComment]:
+        return list(session.scalars(select(PostComment)))
+
+    for _ in range(3):
+        keys = [run(organization, comment, post_id) for _ in range(4)]
+        acts: list[Callable[[Session], bool]] = [
+            partial(act, key=key)
+            for _ in range(2)
+            for act in (delete, remove, change)
+            for key in keys
+        ]
+        assert sum(run.concurrently(organization, acts)) == len(keys)
+        assert run(organization, counter, post_id, "comments_count") == 0
+    for row in run(organization, rows):
+        assert row.content is None
+        assert (row.deleted_at is None) != (row.removed_at is None)
+        assert (row.removed_by == "mod") == (row.removed_at is not None)
+
+
+def spoil(session: Session, post_id: UUID, number: int) -> None:
+    table: Any = Post.__table__
+    session.execute(table.update().where(table.c.id == post_id).values(comments_count=number))
+
+
+def test_a_recount_sets_the_true_number(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        comments, post_id, other = PostCommentRepository(session), *map(add_post, [session] * 2)
+        first = comment(session, post_id)
+        comment(session, post_id, first)
+        comment(session, other)
+        comments.soft_delete(first, "ada")
+        comments.remove(comment(session, post_id), "mod", moderating=True)
+        spoil(session, post_id, 17)
+        held = PostRepository(session).get_visible(post_id, "ada")
+        assert comments.recount(post_id) == held.comments_count == 1
+        assert counter(session, post_id, "comments_count") == 1
+        with pytest.raises(NotFound):
+            comments.recount(uuid4())
+
+    run(organization, body)
+
+
+def test_a_recount_is_exact_while_comments_go_on(run: Runner, organization: Organization) -> None:
+    post_id = run(organization, add_post)
+    doomed = [run(organization, comment, post_id) for _ in range(6)]
+
+    def write(session: Session) -> None:
+        comment(session, post_id)
+        session.execute(select(func.pg_sleep(0.01)))
+
+    def delete(session: Session, key: UUID) -> None:
+        PostCommentRepository(session).soft_delete(key, "ada")
+        session.execute(select(func.pg_sleep(0.01)))
+
+    def recount(session: Session) -> None:
+        PostCommentRepository(session).recount(post_id)
+
+    acts: list[Callable[[Session], None]] = [write, recount, write, recount, write]
+    run.concurrently(organization, acts * 4 + [partial(delete, key=key) for key in doomed])
+    assert run(organization, counter, post_id, "comments_count") == 12
+
+
+@pytest.mark.parametrize("user_id", ["a\0b", "\ud800", ""])
+def test_an_id_that_nobody_can_have(run: Runner, organization: Organization, user_id: str) -> None:
+    def body(session: Session) -> None:
+        comments, post_id = PostCommentRepository(session), add_post(session)
+        key = comment(session, post_id)
+        assert len(comments.list_tree(post_id, user_id).items) == 1
+        assert comments.list_replies(key, user_id).items == ()
+        for act in (
+            comments.soft_delete,
+            partial(comments.remove, moderating=True),
+            partial(comments.update, content="x"),
+        ):
+            with pytest.raises(Invalid, match="user id"):
+                act(key, user_id)
+
+    run(organization, body)
+
+
+def test_each_write_is_few_statements(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> dict[str, int]:
+        comments, post_id = PostCommentRepository(session), add_post(session)
+        first, second, third = (comment(session, post_id) for _ in range(3))
+        acts: dict[str, Callable[[], object]] = {
+            "create": partial(comment, session, post_id),
+            "reply": partial(comment, session, post_id, first),
+            "update": partial(comments.update, first, "ada", "Better"),
+            "soft_delete": partial(comments.soft_delete, second, "ada"),
+            "remove": partial(comments.remove, third, "mod", moderating=True),
+            "recount": partial(comments.recount, post_id),
+        }
+        return {name: number_of_statements(session, act) for name, act in acts.items()}
+
+    # One to write, one for the profile of the author, and a reply reads what it replies to.
+    assert run(organization, body) == {
+        "create": 2,
+        "reply": 3,
+        "update": 2,
+        "soft_delete": 1,
+        "remove": 1,
+        "recount": 2,
+    }

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from uuid import UUID
+from functools import partial
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, inspect
+from sqlalchemy import event, insert, inspect
 from sqlalchemy.orm import Session
 
-from orgtenancy import Organization
-from orgtenancy.community import Post, PostRepository
-from orgtenancy.errors import InvalidCursor
+from orgtenancy import Organization, embedded
+from orgtenancy.community import GroupMember, Post, PostRepository
+from orgtenancy.errors import DomainError, Forbidden, Invalid, InvalidCursor, NotFound
 from orgtenancy.pagination import Page, PageRequest, encode_cursor
-from tests.community.seeds import add_group, add_person, add_post
+from tests.community.seeds import Privacy, add_group, add_person, add_post
+from tests.community.statements import analyze, number_of_statements, plan
 from tests.support.runner import Runner
 
 
@@ -142,3 +145,183 @@ def test_a_forged_cursor_does_not_reach_the_database(
     page = PageRequest(cursor=encode_cursor("feed", [value]))
     with pytest.raises(InvalidCursor):
         run(organization, lambda s: PostRepository(s).find_feed("ann", page))
+
+
+def test_a_group_is_read_by_its_active_members(run: Runner, organization: Organization) -> None:
+    cases: list[tuple[Privacy, type[DomainError]]]
+    cases = [("public", Forbidden), ("private", Forbidden), ("secret", NotFound)]
+
+    def body(session: Session) -> None:
+        posts = PostRepository(session)
+        for privacy, outside in cases:
+            group = add_group(session, privacy=privacy, members=("ada", "bob"), invited=("cleo",))
+            add_group(session, privacy=privacy, members=("eve",))
+            with pytest.raises(Forbidden):
+                posts.find_by_group(group, "cleo")
+            assert posts.find_by_group(group, "bob").items == ()
+            keys = [
+                posts.create(user_id="ada", content="Text", group_id=group).id for _ in range(3)
+            ]
+            posts.soft_delete(keys.pop(), "ada")
+            add_post(session, "ada")
+            for member in ("ada", "bob"):
+                assert [p.id for p in posts.find_by_group(group, member).items] == keys[::-1]
+            with pytest.raises(outside):
+                posts.find_by_group(group, "eve")
+            with pytest.raises(Forbidden):
+                posts.find_by_group(group, "cleo")
+        with pytest.raises(NotFound):
+            posts.find_by_group(uuid4(), "ada")
+
+    run(organization, body)
+
+
+def test_who_left_a_group_reads_it_no_more(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        posts, group = PostRepository(session), add_group(session, members=("ada",))
+        own = posts.create(user_id="ada", content="Text", group_id=group).id
+        posts.pin(own, "ada", moderating=True)
+        session.delete(session.get_one(GroupMember, (group, "ada")))
+        assert posts.get_visible(own, "ada").id == own  # an author always sees it
+        with pytest.raises(Forbidden):
+            posts.find_by_group(group, "ada")
+        with pytest.raises(Forbidden):
+            posts.find_pinned("ada", group_id=group)
+
+    run(organization, body)
+
+
+def test_a_tag_is_found_however_it_is_written(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        posts = PostRepository(session)
+        first = posts.create(user_id="bob", content="One", tags=["Math", "b"]).id
+        posts.create(user_id="bob", content="Two", tags=["maths"])
+        posts.create(user_id="bob", content="Three", tags=["math"], visibility="private")
+        last = posts.create(user_id="ada", content="Four", tags=["#MATH"], visibility="private").id
+        for tag in ("math", " #Math ", "MATH"):
+            assert [p.id for p in posts.find_by_tag(tag, "ada").items] == [last, first]
+        assert posts.find_by_tag("a'); --", "ada").items == ()
+        for tag in ("", "#", "x" * 51, "a\0", "\ud800"):
+            with pytest.raises(Invalid):
+                posts.find_by_tag(tag, "ada")
+
+    run(organization, body)
+
+
+def test_pinned_posts_are_of_a_group_or_of_none(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        posts = PostRepository(session)
+        group = add_group(session, privacy="private", members=("ada",), moderators=("mod",))
+        inside, outside, private, deleted = (
+            posts.create(user_id="ada", content="Group", group_id=group).id,
+            add_post(session, "ada"),
+            posts.create(user_id="ada", content="Own", visibility="private").id,
+            add_post(session, "ada"),
+        )
+        for key in (inside, outside, private, deleted):
+            posts.pin(key, "ada", moderating=True)
+        posts.soft_delete(deleted, "ada")
+        posts.create(user_id="ada", content="Not pinned", group_id=group)
+        assert [p.id for p in posts.find_pinned("ada").items] == [private, outside]
+        assert [p.id for p in posts.find_pinned("eve").items] == [outside]
+        assert [p.id for p in posts.find_pinned("mod", group_id=group).items] == [inside]
+        with pytest.raises(Forbidden):
+            posts.find_pinned("eve", group_id=group)
+        with pytest.raises(NotFound):
+            posts.find_pinned("eve", group_id=uuid4())
+        page = posts.find_pinned("ada", PageRequest(limit=1))
+        rest = posts.find_pinned("ada", PageRequest(cursor=page.next_cursor))
+        assert [p.id for p in rest.items] == [outside]
+        with pytest.raises(InvalidCursor):
+            posts.find_pinned("mod", PageRequest(cursor=page.next_cursor), group_id=group)
+        posts.pin(inside, "mod", pinned=False)
+        assert posts.find_pinned("mod", group_id=group).items == ()
+
+    run(organization, body)
+
+
+def every_list(session: Session, group: UUID) -> list[Callable[[str, PageRequest], Page[Post]]]:
+    posts = PostRepository(session)
+
+    def pinned_in_group(viewer: str, page: PageRequest) -> Page[Post]:
+        return posts.find_pinned(viewer, page, group_id=group)
+
+    return [
+        posts.find_feed,
+        posts.find_pinned,
+        pinned_in_group,
+        partial(posts.find_by_author, "ada"),
+        partial(posts.find_by_group, group),
+        partial(posts.find_by_tag, "a"),
+        partial(posts.search, "hello"),
+    ]
+
+
+def test_a_page_of_every_list_is_one_statement(run: Runner, organization: Organization) -> None:
+    def write(session: Session) -> UUID:
+        posts, group = PostRepository(session), add_group(session, members=("ada",))
+        for number in range(21):
+            add_person(session, f"p{number}")
+            for group_id in (group, None):
+                key = posts.create(user_id="ada", content="Hello", tags=["a"], group_id=group_id).id
+                posts.pin(key, "ada", moderating=True)
+        return group
+
+    def read(session: Session, limit: int) -> None:
+        page = PageRequest(limit=limit)
+        for read in every_list(session, group):
+            assert len(read("ada", page).items) == limit
+            assert number_of_statements(session, partial(read, "ada", page)) == 1
+
+    group = run(organization, write)
+    for limit in (1, 20):
+        run(organization, read, limit)
+
+
+@pytest.mark.parametrize("viewer", ["", "a\0", "\ud800"])
+def test_an_id_that_nobody_can_have_sees_what_everybody_sees(
+    run: Runner, organization: Organization, viewer: str
+) -> None:
+    def body(session: Session) -> None:
+        posts, page = PostRepository(session), PageRequest()
+        group = add_group(session, members=("ada",))
+        key = posts.create(user_id="ada", content="Hello", tags=["a"]).id
+        posts.create(user_id="ada", content="Hello", tags=["a"], group_id=group)
+        feed, pinned, *of_group, author, by_group, tag, search = every_list(session, group)
+        for read in (feed, author, tag, search):
+            assert [post.id for post in read(viewer, page).items] == [key]
+        assert pinned(viewer, page).items == posts.find_by_author(viewer, "ada").items == ()
+        for read in (*of_group, by_group):
+            with pytest.raises(Forbidden):
+                read(viewer, page)
+        assert posts.get_visible(key, viewer).id == key
+
+    run(organization, body)
+
+
+def test_the_lists_have_their_indexes(
+    run: Runner, organization: Organization, server: embedded.EmbeddedServer
+) -> None:
+    def write(session: Session) -> UUID:
+        group = add_group(session, members=("ada",))
+        rows = [{"user_id": "ada", "content": "Hello", "tags": [f"t{n}"]} for n in range(3_000)]
+        session.execute(insert(Post), rows)
+        inside = {"user_id": "ada", "content": "Hello", "group_id": group, "visibility": "group"}
+        session.execute(insert(Post), [inside] * 300)
+        posts = PostRepository(session)
+        for group_id in (group, None):
+            key = posts.create(user_id="ada", content="Hello", group_id=group_id).id
+            posts.pin(key, "ada", moderating=True)
+        return group
+
+    def read(session: Session) -> None:
+        posts = PostRepository(session)
+        assert "ix_posts_tags" in plan(session, partial(posts.find_by_tag, "t7", "ada"))
+        assert "ix_posts_group" in plan(session, partial(posts.find_by_group, group, "ada"))
+        for group_id in (group, None):
+            pinned = partial(posts.find_pinned, "ada", group_id=group_id)
+            assert "ix_posts_pinned" in plan(session, pinned)
+
+    group = run(organization, write)
+    analyze(server, organization, ["posts"])
+    run(organization, read)

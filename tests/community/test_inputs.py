@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orgtenancy.community import inputs
@@ -83,3 +83,33 @@ def test_a_url_is_http_or_https(value: str) -> None:
 def test_media_are_objects_with_a_url(value: Any) -> None:
     with pytest.raises(Invalid):
         inputs.media(value)
+
+
+@given(any_text)
+@example("##x")
+@example("# #x")
+@example("\u0130" * 30)  # two characters each in lower case
+def test_a_tag_stays_what_it_is_when_it_is_read_again(value: str) -> None:
+    try:
+        accepted = inputs.tag(value)
+    except Invalid:
+        return
+    assert inputs.tag(accepted) == accepted
+    assert inputs.tag(f"#{accepted}") == accepted
+
+
+@given(any_text)
+def test_who_reads_has_a_storable_id_or_is_nobody(value: str) -> None:
+    assert inputs.reader(value) == (value if inputs.storable(value) else "")
+
+
+@pytest.mark.parametrize("value", ["", "x", "10.0.0.0/8", "fe80::1%eth0", "1.2.3.4\n", 7, b"abcd"])
+def test_an_ip_address_is_one_address(value: Any) -> None:
+    with pytest.raises(Invalid, match="ip_address"):
+        inputs.ip_address(value)
+
+
+def test_an_ip_address_is_of_either_version_or_none() -> None:
+    assert str(inputs.ip_address("127.0.0.1")) == "127.0.0.1"
+    assert str(inputs.ip_address("0:0::1")) == "::1"
+    assert inputs.ip_address(None) is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from random import Random
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,10 +13,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from orgtenancy import Organization
-from orgtenancy.community import PostLike, PostLikeRepository, PostRepository
+from orgtenancy.community import Post, PostLike, PostLikeRepository, PostRepository
 from orgtenancy.errors import Invalid, NotFound
 from orgtenancy.pagination import PageRequest
 from tests.community.seeds import add_person, add_post, counter
+from tests.community.statements import number_of_statements
 from tests.support.runner import Runner
 
 
@@ -100,7 +103,7 @@ def test_likers_are_listed_newest_first_with_their_profiles(
     ]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_counter_is_exact_under_32_likes_and_unlikes_at_once(
     run: Runner, organization: Organization, seed: int
 ) -> None:
@@ -125,12 +128,14 @@ def test_the_counter_is_exact_under_32_likes_and_unlikes_at_once(
         rows = session.scalar(select(func.count()).select_from(PostLike)) or 0
         return counter(session, post_id, "likes_count"), rows
 
-    actions = [(random.choice(people), random.random() < 0.5) for _ in range(32)]
-    changes = run.concurrently(
-        organization, [partial(act, person=person, like=like) for person, like in actions]
-    )
-    count, rows = run(organization, state)
-    assert count == rows == 6 + sum(changes)
+    expected = len(people[::2])
+    for _ in range(3):
+        actions = [(random.choice(people), random.random() < 0.5) for _ in range(32)]
+        changes = run.concurrently(
+            organization, [partial(act, person=person, like=like) for person, like in actions]
+        )
+        expected += sum(changes)
+        assert run(organization, state) == (expected, expected)
 
 
 def test_the_same_like_at_once_changes_one_thing(run: Runner, organization: Organization) -> None:
@@ -146,3 +151,109 @@ def test_the_same_like_at_once_changes_one_thing(run: Runner, organization: Orga
     assert run(organization, counter, post_id, "likes_count") == 1
     assert sum(run.concurrently(organization, [unlike] * 16)) == 1
     assert run(organization, counter, post_id, "likes_count") == 0
+
+
+def spoil(session: Session, post_id: UUID, number: int) -> None:
+    table: Any = Post.__table__
+    session.execute(table.update().where(table.c.id == post_id).values(likes_count=number))
+
+
+def test_a_recount_sets_the_true_number(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        likes, post_id, other = PostLikeRepository(session), add_post(session), add_post(session)
+        for person in ("ada", "bob"):
+            likes.like(post_id, person)
+        likes.like(other, "ada")
+        spoil(session, post_id, 17)
+        held = PostRepository(session).get_visible(post_id, "ada")
+        assert likes.recount(post_id) == held.likes_count == 2
+        assert counter(session, post_id, "likes_count") == 2
+        session.add(PostLike(post_id=other, user_id="eve"))  # not flushed yet
+        assert likes.recount(other) == 2
+        with pytest.raises(NotFound):
+            likes.recount(uuid4())
+
+    run(organization, body)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_recount_is_exact_while_likes_go_on(
+    run: Runner, organization: Organization, seed: int
+) -> None:
+    random = Random(seed)
+    people = [f"p{n}" for n in range(8)]
+    post_id = run(organization, add_post)
+
+    def act(session: Session, person: str) -> None:
+        likes = PostLikeRepository(session)
+        if not likes.like(post_id, person):
+            likes.unlike(post_id, person)
+        session.execute(select(func.pg_sleep(random.random() / 50)))
+
+    def recount(session: Session) -> None:
+        PostLikeRepository(session).recount(post_id)
+        session.execute(select(func.pg_sleep(random.random() / 50)))
+
+    def state(session: Session) -> tuple[int, int]:
+        rows = session.scalar(select(func.count()).select_from(PostLike)) or 0
+        return counter(session, post_id, "likes_count"), rows
+
+    for _ in range(3):
+        actions: list[Callable[[Session], None]] = [recount] * 6
+        actions += [partial(act, person=random.choice(people)) for _ in range(18)]
+        random.shuffle(actions)
+        run.concurrently(organization, actions)
+        count, rows = run(organization, state)
+        assert count == rows
+
+
+def test_a_recount_waits_for_a_like_that_is_being_made(
+    run: Runner, organization: Organization
+) -> None:
+    post_id = run(organization, add_post)
+    for number in range(1, 4):
+
+        def like(session: Session, number: int = number) -> int:
+            PostLikeRepository(session).like(post_id, f"p{number}")
+            session.execute(select(func.pg_sleep(0.3)))
+            return number
+
+        def recount(session: Session) -> int:
+            session.execute(select(func.pg_sleep(0.1)))  # the like began, and is not committed
+            return PostLikeRepository(session).recount(post_id)
+
+        run.concurrently(organization, [like, recount])
+        assert run(organization, counter, post_id, "likes_count") == number
+
+
+@pytest.mark.parametrize("user_id", ["a\0b", "\ud800", ""])
+def test_an_id_that_nobody_can_have(run: Runner, organization: Organization, user_id: str) -> None:
+    def body(session: Session) -> None:
+        likes, post_id = PostLikeRepository(session), add_post(session, "ada")
+        private = PostRepository(session).create(user_id="ada", content="own", visibility="private")
+        likes.like(post_id, "ada")
+        assert likes.liked_ids(user_id, [post_id]) == frozenset()
+        assert len(likes.list_likers(post_id, user_id).items) == 1
+        with pytest.raises(NotFound):
+            likes.list_likers(private.id, user_id)
+        for act in (likes.like, likes.unlike):
+            with pytest.raises(Invalid):
+                act(post_id, user_id)
+
+    run(organization, body)
+
+
+def test_likes_are_few_statements(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        likes, post_id = PostLikeRepository(session), add_post(session)
+        people = [f"p{n}" for n in range(21)]
+        for person in people:
+            assert number_of_statements(session, partial(likes.like, post_id, person)) == 1
+        for limit in (1, 20):
+            read = partial(likes.list_likers, post_id, "ada", PageRequest(limit=limit))
+            assert number_of_statements(session, read) == 2
+        assert number_of_statements(session, partial(likes.unlike, post_id, "p0")) == 1
+        assert number_of_statements(session, partial(likes.liked_ids, "p1", [post_id] * 9)) == 1
+        assert number_of_statements(session, partial(likes.recount, post_id)) == 2
+
+    run(organization, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +14,7 @@ from orgtenancy import Organization
 from orgtenancy.community import Post, PostRepository
 from orgtenancy.errors import Conflict, Forbidden, Invalid, NotFound
 from tests.community.seeds import add_group, add_person, add_post
+from tests.community.statements import number_of_statements
 from tests.support.runner import Runner
 
 
@@ -149,8 +151,9 @@ def test_what_stands_in_the_way_of_an_update(run: Runner, organization: Organiza
         post_id = add_post(session, "ada")
         private = posts.create(user_id="ada", content="own", visibility="private").id
         posts.update(post_id, "ada", expected_version=1, content="Two")
-        with pytest.raises(Conflict, match="version 2"):
-            posts.update(post_id, "ada", expected_version=1, content="Three")
+        for version in (1, 3, 0, -1, 2**31, 2**70):
+            with pytest.raises(Conflict, match="version 2"):
+                posts.update(post_id, "ada", expected_version=version, content="Three")
         with pytest.raises(Forbidden):
             posts.update(post_id, "eve", expected_version=2, content="Three")
         with pytest.raises(NotFound):
@@ -169,20 +172,23 @@ def test_what_stands_in_the_way_of_an_update(run: Runner, organization: Organiza
 def test_of_edits_made_from_the_same_version_one_wins(
     run: Runner, organization: Organization
 ) -> None:
-    def edit(session: Session, number: int) -> bool:
+    def edit(session: Session, version: int, number: int) -> bool:
         try:
             PostRepository(session).update(
-                post_id, "ada", expected_version=1, content=f"Edit {number}"
+                post_id, "ada", expected_version=version, content=f"Edit {number}"
             )
         except Conflict:
             return False
         return True
 
     post_id = run(organization, add_post, "ada")
-    won = run.concurrently(organization, [partial(edit, number=n) for n in range(8)])
-    assert sum(won) == 1
-    post = run(organization, lambda s: PostRepository(s).get_visible(post_id, "ada"))
-    assert (post.version, post.content) == (2, f"Edit {won.index(True)}")
+    for version in range(1, 6):
+        won = run.concurrently(
+            organization, [partial(edit, version=version, number=n) for n in range(8)]
+        )
+        assert sum(won) == 1
+        post = run(organization, lambda s: PostRepository(s).get_visible(post_id, "ada"))
+        assert (post.version, post.content) == (version + 1, f"Edit {won.index(True)}")
 
 
 def test_a_deleted_post_is_gone_from_every_list(run: Runner, organization: Organization) -> None:
@@ -227,3 +233,121 @@ def test_moderators_delete_what_they_moderate(run: Runner, organization: Organiz
         assert posts.find_feed("ada").items == ()
 
     run(organization, body)
+
+
+def test_who_pins_and_locks(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> None:
+        posts = PostRepository(session)
+        group = add_group(session, privacy="secret", members=("ada", "member"), moderators=("mod",))
+        add_group(session, moderators=("eve",))
+        inside = posts.create(user_id="ada", content="Group", group_id=group).id
+        outside = add_post(session, "ada")
+
+        def outcome(act: Callable[[UUID, str], Post], post_id: UUID, actor: str) -> object:
+            try:
+                return act(post_id, actor).id == post_id
+            except (Forbidden, NotFound) as e:
+                return type(e)
+
+        actors = ("ada", "member", "mod", "eve")
+        for on in (True, False):
+            pin, lock = partial(posts.pin, pinned=on), partial(posts.lock, locked=on)
+            assert [outcome(pin, inside, a) for a in actors] == [
+                Forbidden,
+                Forbidden,
+                True,
+                NotFound,
+            ]
+            assert [outcome(pin, outside, a) for a in actors] == [Forbidden] * 4
+            assert [outcome(lock, inside, a) for a in actors] == [True, Forbidden, True, NotFound]
+            assert [outcome(lock, outside, a) for a in actors] == [True, *[Forbidden] * 3]
+            for act in (partial(pin, moderating=True), partial(lock, moderating=True)):
+                assert outcome(act, outside, "eve") is True
+                assert outcome(act, inside, "member") is True
+                assert outcome(act, inside, "eve") is NotFound
+                assert outcome(act, uuid4(), "ada") is NotFound
+
+    run(organization, body)
+
+
+def test_a_pin_and_a_lock_are_set_once_and_are_no_edit(
+    run: Runner, organization: Organization
+) -> None:
+    def write(session: Session) -> Post:
+        add_person(session, "ada")
+        return PostRepository(session).create(user_id="ada", content="Hello")
+
+    def mark(session: Session, on: bool) -> Post:
+        posts = PostRepository(session)
+        posts.pin(first.id, "mod", pinned=on, moderating=True)
+        return posts.lock(first.id, "ada", locked=on)
+
+    first = run(organization, write)
+    marked, again = run(organization, mark, True), run(organization, mark, True)
+    assert marked.pinned_at is not None
+    assert marked.locked_at is not None
+    assert (again.pinned_at, again.locked_at) == (marked.pinned_at, marked.locked_at)
+    for _ in range(2):
+        post = run(organization, mark, False)
+        assert (post.pinned_at, post.locked_at) == (None, None)
+    assert (post.version, post.updated_at) == (1, first.updated_at)
+    assert post.author is not None
+    later = run(organization, mark, True)
+    assert later.pinned_at is not None
+    assert later.pinned_at > marked.pinned_at
+
+
+def test_pins_at_the_same_time_keep_one_time(run: Runner, organization: Organization) -> None:
+    post_id = run(organization, add_post)
+
+    def pin(session: Session) -> object:
+        return PostRepository(session).pin(post_id, "mod", moderating=True).pinned_at
+
+    assert len(set(run.concurrently(organization, [pin] * 8))) == 1
+
+
+@pytest.mark.parametrize("actor", ["", "x" * 256, "a\0b", "\ud800"])
+def test_a_write_needs_a_real_actor(run: Runner, organization: Organization, actor: str) -> None:
+    def body(session: Session) -> None:
+        posts, post_id = PostRepository(session), add_post(session)
+        for act in (
+            partial(posts.update, expected_version=1, content="x"),
+            partial(posts.soft_delete, moderating=True),
+            partial(posts.pin, moderating=True),
+            partial(posts.lock, moderating=True),
+        ):
+            with pytest.raises(Invalid, match="user id"):
+                act(post_id, actor)
+
+    run(organization, body)
+
+
+def test_each_write_is_few_statements(run: Runner, organization: Organization) -> None:
+    def body(session: Session) -> dict[str, int]:
+        posts, post_id = PostRepository(session), add_post(session)
+        group = add_group(session, members=("author",))
+
+        def create(group_id: UUID | None = None) -> Post:
+            return posts.create(user_id="author", content="Hello", group_id=group_id)
+
+        acts: dict[str, Callable[[], object]] = {
+            "create": create,
+            "create in a group": partial(create, group),
+            "update": partial(posts.update, post_id, "author", expected_version=1, content="x"),
+            "pin": partial(posts.pin, post_id, "author", moderating=True),
+            "lock": partial(posts.lock, post_id, "author"),
+            "get_visible": partial(posts.get_visible, post_id, "author"),
+            "soft_delete": partial(posts.soft_delete, post_id, "author"),
+        }
+        return {name: number_of_statements(session, act) for name, act in acts.items()}
+
+    # One to write, and one for the profile of the author, which no write can join.
+    assert run(organization, body) == {
+        "create": 2,
+        "create in a group": 3,
+        "update": 2,
+        "pin": 2,
+        "lock": 2,
+        "get_visible": 1,
+        "soft_delete": 1,
+    }

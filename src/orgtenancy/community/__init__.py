@@ -1,18 +1,24 @@
 """The community domain: an `OrganizationModule` like any host's own.
 
 It uses nothing of `orgtenancy` that a host could not use, and shows how a module is made:
-models without a schema, revisions on a branch of their own, one file per aggregate.
+models without a schema, revisions on a branch of their own, one file per aggregate, and
+its HTTP API as a table of endpoints.
 """
 
 from pathlib import Path
 from typing import Final
 
-from orgtenancy.community.comments import (
-    AsyncPostCommentRepository,
-    CommentThread,
-    PostCommentRepository,
+from orgtenancy.community.activity import ActivityLogRepository, AsyncActivityLogRepository
+from orgtenancy.community.api import ENDPOINTS
+from orgtenancy.community.comments import AsyncPostCommentRepository, PostCommentRepository
+from orgtenancy.community.conversations import (
+    AsyncConversationRepository,
+    ConversationRepository,
 )
+from orgtenancy.community.groups import AsyncGroupRepository, GroupChanges, GroupRepository
 from orgtenancy.community.likes import AsyncPostLikeRepository, PostLikeRepository
+from orgtenancy.community.members import AsyncGroupMemberRepository, GroupMemberRepository
+from orgtenancy.community.messages import AsyncMessageRepository, MessageRepository
 from orgtenancy.community.models import (
     ActivityLog,
     Conversation,
@@ -26,6 +32,7 @@ from orgtenancy.community.models import (
     UserProfile,
     metadata,
 )
+from orgtenancy.community.participants import AsyncParticipantRepository, ParticipantRepository
 from orgtenancy.community.posts import AsyncPostRepository, PostChanges, PostRepository
 from orgtenancy.community.profiles import (
     AsyncUserProfileRepository,
@@ -33,6 +40,7 @@ from orgtenancy.community.profiles import (
     UserProfileRepository,
 )
 from orgtenancy.community.settings import CommunitySettings
+from orgtenancy.community.threads import CommentThread
 from orgtenancy.modules import OrganizationModule
 
 #: Profiles, posts, likes, comments, groups, conversations, messages and activity.
@@ -40,11 +48,19 @@ community: Final = OrganizationModule(
     name="community",
     metadata=metadata,
     migrations=Path(__file__).parent / "migrations" / "versions",
+    endpoints=ENDPOINTS,
     settings=CommunitySettings(),
 )
 
 __all__ = [
     "ActivityLog",
+    "ActivityLogRepository",
+    "AsyncActivityLogRepository",
+    "AsyncConversationRepository",
+    "AsyncGroupMemberRepository",
+    "AsyncGroupRepository",
+    "AsyncMessageRepository",
+    "AsyncParticipantRepository",
     "AsyncPostCommentRepository",
     "AsyncPostLikeRepository",
     "AsyncPostRepository",
@@ -53,9 +69,15 @@ __all__ = [
     "CommunitySettings",
     "Conversation",
     "ConversationParticipant",
+    "ConversationRepository",
     "Group",
+    "GroupChanges",
     "GroupMember",
+    "GroupMemberRepository",
+    "GroupRepository",
     "Message",
+    "MessageRepository",
+    "ParticipantRepository",
     "Post",
     "PostChanges",
     "PostComment",

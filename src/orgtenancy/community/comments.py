@@ -2,83 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ARRAY, Integer, Select, Text, Uuid, func, literal, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    func,
+    literal,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import aliased
 
 from orgtenancy.community import inputs
 from orgtenancy.community.keys import uuid7
 from orgtenancy.community.models import Post, PostComment
 from orgtenancy.community.models.posts import MAX_COMMENT_LENGTH
-from orgtenancy.community.rows import FRESH, WRITES, load_authors, remember
+from orgtenancy.community.rows import WRITES, load_authors, recount, remember
 from orgtenancy.community.settings import CommunitySettings
-from orgtenancy.community.visibility import visible_to
+from orgtenancy.community.threads import ThreadReader
+from orgtenancy.community.visibility import moderated_by, visible_to
 from orgtenancy.errors import Conflict, Forbidden, Invalid, NotFound
-from orgtenancy.pagination import Page, PageRequest
-from orgtenancy.repository import (
-    FIRST_PAGE,
-    AsyncOrganizationAwareRepository,
-    OrganizationAwareRepository,
-    awaitable,
-)
-
-#: How many replies a thread brings along; `list_replies` has the others.
-MAX_THREAD_REPLIES = 50
-
-_LAST_KEY = UUID(int=(1 << 128) - 1)
+from orgtenancy.repository import AsyncOrganizationAwareRepository, awaitable
 
 # Tables, not classes: the statements that count go past the unit of work.
 _posts: Any = Post.__table__
 _comments: Any = PostComment.__table__
-
-
-class CommentThread(BaseModel):
-    """A comment and what was replied to it.
-
-    Attributes:
-        head: The comment that the thread begins with.
-        replies: All below it, each right behind what it replies to, oldest first; their
-            `depth` and `parent_comment_id` tell the shape.
-        has_more: Whether there are more replies than these: `list_replies` of the head.
-    """
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
-
-    head: PostComment
-    replies: tuple[PostComment, ...] = ()
-    has_more: bool = False
-
-
-def replies_below(heads: Sequence[PostComment]) -> Select[PostComment]:
-    """Select the first replies below each of some comments, in reading order."""
-    head, reply = aliased(PostComment), aliased(PostComment)
-    # Paths sort like the threads are read, so all below a comment is one range of the
-    # index, and a beginning of it never holds a reply without its parents.
-    below = (
-        select(reply.id)
-        .where(
-            reply.post_id == head.post_id,
-            reply.path > head.path,
-            reply.path < func.array_append(head.path, literal(_LAST_KEY, Uuid)),
-        )
-        .order_by(reply.path)
-        .limit(MAX_THREAD_REPLIES + 1)
-        .lateral("below")
-    )
-    return (
-        select(PostComment)
-        .select_from(head)
-        .join(below, true())
-        .join(PostComment, PostComment.id == below.c.id)
-        .where(head.id.in_([comment.id for comment in heads]))
-        .order_by(PostComment.path)
-        .execution_options(**FRESH)
-    )
 
 
 def insert_statement(comment: PostComment) -> Any:
@@ -114,18 +69,20 @@ def insert_statement(comment: PostComment) -> Any:
     )
 
 
-def bury_statement(comment_id: UUID, author_id: str) -> Select[Any]:
-    """Turn an author's comment into a tombstone, and count it off exactly once."""
+def bury_statement(comment_id: UUID, allowed: ColumnElement[bool], **marks: Any) -> Select[Any]:
+    """Turn a comment into a tombstone, if that is allowed, and count it off exactly once."""
     buried = (
         update(_comments)
-        .where(
-            _comments.c.id == comment_id,
-            _comments.c.user_id == author_id,
-            _comments.c.deleted_at.is_(None),
-            _comments.c.removed_at.is_(None),
+        .where(_comments.c.id == comment_id, _living(), allowed)
+        .values(content=None, updated_at=func.now(), **marks)
+        .returning(
+            _comments.c.post_id,
+            _comments.c.content,
+            _comments.c.deleted_at,
+            _comments.c.removed_at,
+            _comments.c.removed_by,
+            _comments.c.updated_at,
         )
-        .values(content=None, deleted_at=func.now(), updated_at=func.now())
-        .returning(_comments.c.post_id, _comments.c.deleted_at, _comments.c.updated_at)
         .cte("buried")
     )
     counted = (
@@ -135,12 +92,23 @@ def bury_statement(comment_id: UUID, author_id: str) -> Select[Any]:
         .returning(_posts.c.id, _posts.c.comments_count)
         .cte("counted")
     )
-    return select(counted.c.comments_count, buried.c.deleted_at, buried.c.updated_at).join_from(
+    return select(counted.c.comments_count, buried).join_from(
         counted, buried, counted.c.id == buried.c.post_id
     )
 
 
-class PostCommentRepository(OrganizationAwareRepository[PostComment]):
+def _living() -> ColumnElement[bool]:
+    living: ColumnElement[bool] = _comments.c.content.is_not(None)  # a check of the table
+    return living
+
+
+def _on_post(viewer: str, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that a person sees the post of a comment, and what else it is."""
+    seen = select(Post.id).where(Post.id == _comments.c.post_id, visible_to(viewer), *conditions)
+    return seen.exists()
+
+
+class PostCommentRepository(ThreadReader):
     """The comments of the current organization's posts."""
 
     def create(
@@ -188,33 +156,44 @@ class PostCommentRepository(OrganizationAwareRepository[PostComment]):
         load_authors(session, [created])
         return created
 
-    def list_tree(
-        self, post_id: UUID, viewer: str, page: PageRequest = FIRST_PAGE
-    ) -> Page[CommentThread]:
-        """Return a page of a post's threads, oldest first.
+    def update(self, comment_id: UUID, actor_id: str, content: str) -> PostComment:
+        """Change what one's own comment says, and return the comment.
+
+        Args:
+            comment_id: Which comment.
+            actor_id: Who changes it: its author.
+            content: 1 to 5,000 characters.
 
         Raises:
-            NotFound: If the viewer does not see the post.
-            InvalidCursor: If the cursor is not one of this list.
+            NotFound: If there is no such comment, or the actor does not see its post.
+            Forbidden: If it is somebody else's, or the post is locked.
+            Conflict: If the comment was deleted.
+            Invalid: If a value breaks a rule.
         """
-        self._visible_post(post_id, viewer)
-        heads = select(PostComment).where(
-            PostComment.post_id == post_id, PostComment.parent_comment_id.is_(None)
+        actor_id = inputs.user_id(actor_id)
+        statement = (
+            update(PostComment)
+            .where(
+                PostComment.id == comment_id,
+                PostComment.user_id == actor_id,
+                _living(),
+                _on_post(actor_id, Post.locked_at.is_(None)),
+            )
+            .values(
+                content=inputs.text("content", content, MAX_COMMENT_LENGTH), updated_at=func.now()
+            )
+            .returning(PostComment)
         )
-        return self._threads(heads, page, order="tree")
-
-    def list_replies(
-        self, comment_id: UUID, viewer: str, page: PageRequest = FIRST_PAGE
-    ) -> Page[CommentThread]:
-        """Return a page of the replies to a comment, each with those below it, oldest first.
-
-        Raises:
-            NotFound: If there is no such comment, or the viewer does not see its post.
-            InvalidCursor: If the cursor is not one of this list.
-        """
-        self._visible_comment(comment_id, viewer)
-        heads = select(PostComment).where(PostComment.parent_comment_id == comment_id)
-        return self._threads(heads, page, order="replies")
+        comment = self.session.scalar(statement, execution_options=WRITES)
+        if comment is None:
+            found = self._visible_comment(comment_id, actor_id)
+            if found.user_id != actor_id:
+                raise Forbidden("only its author can change a comment")
+            if found.is_tombstone:
+                raise Conflict("the comment was deleted")
+            raise Forbidden("the post is locked")
+        load_authors(self.session, [comment])
+        return comment
 
     def soft_delete(self, comment_id: UUID, actor_id: str) -> bool:
         """Leave a tombstone of one's own comment: the content is gone, the replies stay.
@@ -225,41 +204,66 @@ class PostCommentRepository(OrganizationAwareRepository[PostComment]):
         Raises:
             NotFound: If there is no such comment, or the actor does not see its post.
             Forbidden: If it is somebody else's.
+            Invalid: If the actor's id breaks a rule.
         """
-        session = self.session
-        comment = self._visible_comment(comment_id, actor_id)
-        if comment.user_id != actor_id:
+        actor_id = inputs.user_id(actor_id)
+        own = _on_post(actor_id, _comments.c.user_id == actor_id)
+        if self._bury(comment_id, own, deleted_at=func.now()):
+            return True
+        if self._visible_comment(comment_id, actor_id).user_id != actor_id:
             raise Forbidden("only its author can delete a comment")
-        row = session.execute(bury_statement(comment_id, actor_id)).one_or_none()
+        return False
+
+    def remove(self, comment_id: UUID, actor_id: str, *, moderating: bool = False) -> bool:
+        """Leave a tombstone of a comment that breaks the rules: its replies stay.
+
+        Args:
+            comment_id: Which comment.
+            actor_id: Who removes it: a moderator of the post's group.
+            moderating: Whether the actor moderates the whole organization.
+
+        Returns:
+            Whether it was there: False if it was a tombstone already.
+
+        Raises:
+            NotFound: If there is no such comment, or the actor does not see its post.
+            Forbidden: If it is not the actor's to remove.
+            Invalid: If the actor's id breaks a rule.
+        """
+        actor_id = inputs.user_id(actor_id)
+        allowed = _on_post(actor_id, true() if moderating else moderated_by(actor_id))
+        if self._bury(comment_id, allowed, removed_at=func.now(), removed_by=actor_id):
+            return True
+        comment = self._visible_comment(comment_id, actor_id)
+        moderates = select(Post.id).where(Post.id == comment.post_id, moderated_by(actor_id))
+        if not moderating and not self.session.scalar(select(moderates.exists())):
+            raise Forbidden("only a moderator can remove a comment")
+        return False
+
+    def recount(self, post_id: UUID) -> int:
+        """Set the number of a post's comments to what it truly is, and return it.
+
+        Comments keep it exact by themselves: this is for rows that came in past them. It
+        waits for those that are being written, and those to come wait for the transaction's
+        end. Tombstones do not count.
+
+        Raises:
+            NotFound: If there is no such post.
+        """
+        living = select(func.count()).where(_comments.c.post_id == post_id, _living())
+        return recount(self.session, post_id, "comments_count", living)
+
+    def _bury(self, comment_id: UUID, allowed: ColumnElement[bool], **marks: Any) -> bool:
+        session = self.session
+        session.flush()  # a statement on tables does not flush by itself
+        row = session.execute(bury_statement(comment_id, allowed, **marks)).one_or_none()
         if row is None:
             return False
-        buried_at = {"deleted_at": row.deleted_at, "updated_at": row.updated_at}
-        remember(session, PostComment, comment_id, content=None, **buried_at)
-        remember(session, Post, comment.post_id, comments_count=row.comments_count)
+        values = dict(row._mapping)
+        post_id, comments_count = values.pop("post_id"), values.pop("comments_count")
+        remember(session, PostComment, comment_id, **values)
+        remember(session, Post, post_id, comments_count=comments_count)
         return True
-
-    def _threads(
-        self, heads: Select[PostComment], page: PageRequest, *, order: str
-    ) -> Page[CommentThread]:
-        found = self.select_page(
-            heads.execution_options(**FRESH), (PostComment.id,), page, order=order
-        )
-        if not found.items:
-            return Page(items=())
-        replies: dict[UUID, list[PostComment]] = {head.id: [] for head in found.items}
-        depth = found.items[0].depth
-        for reply in self.session.scalars(replies_below(found.items)):
-            replies[reply.path[depth]].append(reply)
-
-        def thread(head: PostComment) -> CommentThread:
-            below = replies[head.id]
-            return CommentThread(
-                head=head,
-                replies=tuple(below[:MAX_THREAD_REPLIES]),
-                has_more=len(below) > MAX_THREAD_REPLIES,
-            )
-
-        return found.map(thread)
 
     def _parent(self, post_id: UUID, comment_id: UUID, viewer: str) -> PostComment:
         parent = self._visible_comment(comment_id, viewer)
@@ -272,22 +276,6 @@ class PostCommentRepository(OrganizationAwareRepository[PostComment]):
             raise Invalid(f"a reply can be {deepest} levels deep at the most")
         return parent
 
-    def _visible_comment(self, comment_id: UUID, viewer: str) -> PostComment:
-        comment = self.session.scalar(
-            select(PostComment)
-            .join(Post, Post.id == PostComment.post_id)
-            .where(PostComment.id == comment_id, visible_to(viewer)),
-            execution_options=FRESH,
-        )
-        if comment is None:
-            raise NotFound("no such comment")
-        return comment
-
-    def _visible_post(self, post_id: UUID, viewer: str) -> None:
-        visible = select(Post.id).where(Post.id == post_id, visible_to(viewer))
-        if not self.session.scalar(select(visible.exists())):
-            raise NotFound("no such post")
-
 
 class AsyncPostCommentRepository(
     AsyncOrganizationAwareRepository[PostComment], sync=PostCommentRepository
@@ -297,4 +285,7 @@ class AsyncPostCommentRepository(
     create = awaitable(PostCommentRepository.create)
     list_tree = awaitable(PostCommentRepository.list_tree)
     list_replies = awaitable(PostCommentRepository.list_replies)
+    update = awaitable(PostCommentRepository.update)
     soft_delete = awaitable(PostCommentRepository.soft_delete)
+    remove = awaitable(PostCommentRepository.remove)
+    recount = awaitable(PostCommentRepository.recount)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,7 +19,9 @@ Word = TypeVar("Word", bound=str)
 
 MAX_TAG_LENGTH = 50
 MAX_JSON_LENGTH = 20_000
+MAX_POSITION = 2**63 - 1
 
+_without_signs = re.compile(r"^[#\s]+").sub
 _is_username = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*").fullmatch
 
 
@@ -65,6 +69,22 @@ def user_id(value: str) -> str:
     if not storable(value) or not 1 <= len(value) <= MAX_USER_ID_LENGTH:
         raise Invalid(f"a user id is a text of 1 to {MAX_USER_ID_LENGTH} characters")
     return value
+
+
+def user_ids(field: str, values: Iterable[str]) -> list[str]:
+    """Return user ids unchanged, each once, in the order given.
+
+    Raises:
+        Invalid: If one of them is no user id, or `values` is one text.
+    """
+    if isinstance(values, str):
+        raise Invalid(f"{field} must be a list of user ids, not one text")
+    return list(dict.fromkeys(map(user_id, values)))
+
+
+def position(value: int) -> int:
+    """Return the nearest sequence number: 0 or more, and no more than a column can hold."""
+    return max(0, min(value, MAX_POSITION))
 
 
 def username(value: str) -> str:
@@ -133,15 +153,20 @@ def tags(values: Iterable[str]) -> list[str]:
     """
     if isinstance(values, str):
         raise Invalid("tags must be a list of texts, not one text")
-    found = dict.fromkeys(
-        text(
-            "a tag", text("a tag", value, MAX_TAG_LENGTH + 1).removeprefix("#"), MAX_TAG_LENGTH
-        ).lower()
-        for value in values
-    )
+    found = dict.fromkeys(map(tag, values))
     if len(found) > MAX_TAGS:
         raise Invalid(f"{len(found)} tags, the limit is {MAX_TAGS}")
     return list(found)
+
+
+def tag(value: str) -> str:
+    """Return a tag in lower case, without `#`.
+
+    Raises:
+        Invalid: If it is empty or too long, or PostgreSQL could not store it.
+    """
+    bare = _without_signs("", text("a tag", value, MAX_TAG_LENGTH + 1))
+    return text("a tag", bare.lower(), MAX_TAG_LENGTH)
 
 
 def media(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -181,6 +206,24 @@ def json_object(field: str, value: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def ip_address(value: str | None) -> IPv4Address | IPv6Address | None:
+    """Return an IP address, or None for None.
+
+    Raises:
+        Invalid: If it is none, or names an interface of the machine it was seen on.
+    """
+    if value is None:
+        return None
+    given: object = value  # what a caller without type checks may pass
+    try:
+        address = ipaddress.ip_address(value) if isinstance(given, str) else None
+    except ValueError:
+        address = None
+    if address is None or getattr(address, "scope_id", None) is not None:
+        raise Invalid("ip_address must be an IPv4 or IPv6 address")
+    return address
+
+
 def _texts(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
@@ -191,3 +234,8 @@ def _texts(value: Any) -> Iterable[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)
+
+
+def reader(value: str) -> str:
+    """Return the user id that something is read for; one that cannot be stored is nobody's."""
+    return value if storable(value) else ""

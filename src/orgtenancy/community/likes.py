@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Select, Text, delete, literal, select, update
+from sqlalchemy import CTE, Select, Text, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from orgtenancy.community import inputs
 from orgtenancy.community.models import Post, PostLike
-from orgtenancy.community.rows import FRESH, remember
+from orgtenancy.community.rows import FRESH, recount, remember
 from orgtenancy.community.visibility import visible_to
 from orgtenancy.errors import NotFound
 from orgtenancy.pagination import Page, PageRequest
@@ -97,7 +97,7 @@ class PostLikeRepository(OrganizationAwareRepository[PostLike]):
         if not wanted:
             return frozenset()
         statement = select(PostLike.post_id).where(
-            PostLike.user_id == user_id, PostLike.post_id.in_(wanted)
+            PostLike.user_id == inputs.reader(user_id), PostLike.post_id.in_(wanted)
         )
         return frozenset(self.session.scalars(statement))
 
@@ -110,12 +110,24 @@ class PostLikeRepository(OrganizationAwareRepository[PostLike]):
             NotFound: If the viewer does not see the post.
             InvalidCursor: If the cursor is not one of this list.
         """
-        visible = select(Post.id).where(Post.id == post_id, visible_to(viewer))
+        visible = select(Post.id).where(Post.id == post_id, visible_to(inputs.reader(viewer)))
         if not self.session.scalar(select(visible.exists())):
             raise NotFound("no such post")
         statement = select(PostLike).where(PostLike.post_id == post_id).execution_options(**FRESH)
         key = (PostLike.created_at, PostLike.user_id)
         return self.select_page(statement, key, page, order="likers", descending=True)
+
+    def recount(self, post_id: UUID) -> int:
+        """Set the number of a post's likes to what it truly is, and return it.
+
+        Likes keep it exact by themselves: this is for rows that came in past them. It waits
+        for the likes that are being made, and those to come wait for the transaction's end.
+
+        Raises:
+            NotFound: If there is no such post.
+        """
+        likes = select(func.count()).select_from(_likes).where(_likes.c.post_id == post_id)
+        return recount(self.session, post_id, "likes_count", likes)
 
     def _run(self, statement: Select[Any], post_id: UUID) -> bool:
         session = self.session
@@ -136,3 +148,4 @@ class AsyncPostLikeRepository(AsyncOrganizationAwareRepository[PostLike], sync=P
     unlike = awaitable(PostLikeRepository.unlike)
     liked_ids = awaitable(PostLikeRepository.liked_ids)
     list_likers = awaitable(PostLikeRepository.list_likers)
+    recount = awaitable(PostLikeRepository.recount)

@@ -6,21 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack, get_args
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Numeric, and_, func, literal, null, or_, select, true, update
 
 from orgtenancy.community import inputs
+from orgtenancy.community.feeds import PostReader
 from orgtenancy.community.models import Group, GroupMember, Post, Visibility
 from orgtenancy.community.models.posts import MAX_POST_LENGTH
-from orgtenancy.community.rows import FRESH, WRITES, load_authors
+from orgtenancy.community.rows import WRITES, load_authors
 from orgtenancy.community.visibility import moderated_by, visible_to
 from orgtenancy.errors import Conflict, Forbidden, Invalid, NotFound
-from orgtenancy.pagination import Page, PageRequest
-from orgtenancy.repository import (
-    FIRST_PAGE,
-    AsyncOrganizationAwareRepository,
-    OrganizationAwareRepository,
-    awaitable,
-)
+from orgtenancy.repository import AsyncOrganizationAwareRepository, awaitable
 
 
 class PostChanges(TypedDict, total=False):
@@ -31,45 +26,8 @@ class PostChanges(TypedDict, total=False):
     tags: Iterable[str]
 
 
-def visible_posts(viewer: str) -> Select[Post]:
-    """Select the posts that a person sees, with their authors."""
-    return select(Post).where(visible_to(viewer)).execution_options(**FRESH)
-
-
-class PostRepository(OrganizationAwareRepository[Post]):
+class PostRepository(PostReader):
     """The posts of the current organization."""
-
-    def find_feed(self, user_id: str, page: PageRequest = FIRST_PAGE) -> Page[Post]:
-        """Return a page of what a person sees, newest first, authors loaded.
-
-        Raises:
-            InvalidCursor: If the cursor is not one of the feed.
-        """
-        return self.select_page(
-            visible_posts(user_id), (Post.id,), page, order="feed", descending=True
-        )
-
-    def find_by_author(
-        self, author_id: str, viewer: str, page: PageRequest = FIRST_PAGE
-    ) -> Page[Post]:
-        """Return a page of what a person sees of an author, newest first.
-
-        Raises:
-            InvalidCursor: If the cursor is not one of this list.
-        """
-        statement = visible_posts(viewer).where(Post.user_id == author_id)
-        return self.select_page(statement, (Post.id,), page, order="author", descending=True)
-
-    def get_visible(self, post_id: UUID, viewer: str) -> Post:
-        """Return a post that a person sees.
-
-        Raises:
-            NotFound: If there is none, or they may not know of it.
-        """
-        post = self.session.scalar(visible_posts(viewer).where(Post.id == post_id))
-        if post is None:
-            raise NotFound("no such post")
-        return post
 
     def create(
         self,
@@ -137,12 +95,14 @@ class PostRepository(OrganizationAwareRepository[Post]):
             Conflict: If it has another version by now.
             Invalid: If a value breaks a rule.
         """
+        actor_id = inputs.user_id(actor_id)
         statement = (
             update(Post)
             .where(
                 Post.id == post_id,
                 Post.user_id == actor_id,
-                Post.version == expected_version,
+                # A number of any size: one that no column can hold is another version too.
+                Post.version == literal(expected_version, Numeric),
                 visible_to(actor_id),
             )
             .values(
@@ -177,18 +137,97 @@ class PostRepository(OrganizationAwareRepository[Post]):
         Raises:
             NotFound: If the actor does not see the post, for instance as it is deleted.
             Forbidden: If it is not the actor's to delete.
+            Invalid: If the actor's id breaks a rule.
         """
+        actor_id = inputs.user_id(actor_id)
         statement = (
             update(Post)
-            .where(Post.id == post_id, visible_to(actor_id))
+            .where(
+                Post.id == post_id,
+                visible_to(actor_id),
+                or_(Post.user_id == actor_id, _moderates(actor_id, moderating)),
+            )
             .values(deleted_at=func.now(), deleted_by=actor_id)
             .returning(Post.id)
         )
-        if not moderating:
-            statement = statement.where(or_(Post.user_id == actor_id, moderated_by(actor_id)))
         if self.session.scalar(statement, execution_options=WRITES) is None:
             self.get_visible(post_id, actor_id)
             raise Forbidden("only its author or a moderator can delete a post")
+
+    def pin(
+        self, post_id: UUID, actor_id: str, *, pinned: bool = True, moderating: bool = False
+    ) -> Post:
+        """Pin a post or take the pin off, and return the post.
+
+        A pin is no edit: the version stays. Pinning again keeps the time of the first pin.
+
+        Args:
+            post_id: Which post.
+            actor_id: Who pins it: a moderator of its group.
+            pinned: Whether it shall be pinned.
+            moderating: Whether the actor moderates the whole organization.
+
+        Raises:
+            NotFound: If the actor does not see the post.
+            Forbidden: If it is not the actor's to pin.
+            Invalid: If the actor's id breaks a rule.
+        """
+        actor_id = inputs.user_id(actor_id)
+        allowed = _moderates(actor_id, moderating)
+        values = {Post.pinned_at: func.coalesce(Post.pinned_at, func.now()) if pinned else null()}
+        return self._mark(
+            post_id, actor_id, allowed, values, "only a moderator can pin a post or unpin it"
+        )
+
+    def lock(
+        self, post_id: UUID, actor_id: str, *, locked: bool = True, moderating: bool = False
+    ) -> Post:
+        """Close a post to comments or open it again, and return the post.
+
+        A lock is no edit: the version stays. Locking again keeps the time of the first lock.
+
+        Args:
+            post_id: Which post.
+            actor_id: Who locks it: its author, or a moderator of its group.
+            locked: Whether it shall be locked.
+            moderating: Whether the actor moderates the whole organization.
+
+        Raises:
+            NotFound: If the actor does not see the post.
+            Forbidden: If it is not the actor's to lock.
+            Invalid: If the actor's id breaks a rule.
+        """
+        actor_id = inputs.user_id(actor_id)
+        allowed = or_(Post.user_id == actor_id, _moderates(actor_id, moderating))
+        values = {Post.locked_at: func.coalesce(Post.locked_at, func.now()) if locked else null()}
+        return self._mark(
+            post_id,
+            actor_id,
+            allowed,
+            values,
+            "only its author or a moderator can lock a post or unlock it",
+        )
+
+    def _mark(
+        self,
+        post_id: UUID,
+        actor_id: str,
+        allowed: ColumnElement[bool],
+        values: dict[Any, Any],
+        refusal: str,
+    ) -> Post:
+        statement = (
+            update(Post)
+            .where(Post.id == post_id, visible_to(actor_id), allowed)
+            .values(values)
+            .returning(Post)
+        )
+        post = self.session.scalar(statement, execution_options=WRITES)
+        if post is None:
+            self.get_visible(post_id, actor_id)
+            raise Forbidden(refusal)
+        load_authors(self.session, [post])
+        return post
 
     def _check_group(self, group_id: UUID, user_id: str) -> None:
         row = self.session.execute(
@@ -212,10 +251,20 @@ class AsyncPostRepository(AsyncOrganizationAwareRepository[Post], sync=PostRepos
 
     find_feed = awaitable(PostRepository.find_feed)
     find_by_author = awaitable(PostRepository.find_by_author)
+    find_by_group = awaitable(PostRepository.find_by_group)
+    find_by_tag = awaitable(PostRepository.find_by_tag)
+    find_pinned = awaitable(PostRepository.find_pinned)
+    search = awaitable(PostRepository.search)
     get_visible = awaitable(PostRepository.get_visible)
     create = awaitable(PostRepository.create)
     update = awaitable(PostRepository.update)
     soft_delete = awaitable(PostRepository.soft_delete)
+    pin = awaitable(PostRepository.pin)
+    lock = awaitable(PostRepository.lock)
+
+
+def _moderates(actor_id: str, moderating: bool) -> ColumnElement[bool]:
+    return true() if moderating else moderated_by(actor_id)
 
 
 def _checked(changes: PostChanges) -> dict[Any, Any]:

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
-import unicodedata
-from collections.abc import Iterator, Mapping
-from typing import Any, TypedDict, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from orgtenancy.community import inputs
-from orgtenancy.community.models import UserProfile
-from orgtenancy.community.models.base import MAX_URL_LENGTH
+from orgtenancy.community.claims import details, usernames
+from orgtenancy.community.models import ActivityLog, UserProfile
 from orgtenancy.community.models.profiles import (
     MAX_BIO_LENGTH,
     MAX_DISPLAY_NAME_LENGTH,
-    MAX_USERNAME_LENGTH,
     USERNAME_INDEX,
 )
 from orgtenancy.community.rows import FRESH, WRITES, violated_constraint
-from orgtenancy.errors import Conflict, Invalid, NotFound
+from orgtenancy.community.search import begins
+from orgtenancy.community.visibility import ACTIVE
+from orgtenancy.errors import Conflict, Forbidden, Invalid, NotFound
+from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.repository import (
+    FIRST_PAGE,
     AsyncOrganizationAwareRepository,
     OrganizationAwareRepository,
     awaitable,
 )
 
-_NAME_CLAIMS = ("preferred_username", "username", "nickname", "name")
-_not_in_usernames = re.compile(r"[^A-Za-z0-9._-]+").sub
+# The table, as the class leaves out the column that is searched.
+_profiles: Any = UserProfile.__table__
 
 
 class ProfileChanges(TypedDict, total=False):
@@ -52,12 +52,43 @@ def profile_by_username(username: str) -> Select[UserProfile]:
 class UserProfileRepository(OrganizationAwareRepository[UserProfile]):
     """The people of the current organization."""
 
+    def get(self, key: str) -> UserProfile | None:
+        """Return the profile of a person, or None."""
+        return super().get(inputs.reader(key))
+
+    def get_many(self, keys: Iterable[str]) -> Sequence[UserProfile]:
+        """Return the profiles of some people, in the order asked, absent ones left out."""
+        return super().get_many(map(inputs.reader, keys))
+
+    def exists(self, key: str) -> bool:
+        """Return whether a person has a profile."""
+        return super().exists(inputs.reader(key))
+
     def get_by_username(self, username: str) -> UserProfile | None:
         """Return the profile with this user name, without regard to case, or None."""
         if not inputs.is_username(username):
             return None
         statement = profile_by_username(username)
         return self.session.scalar(statement, execution_options=FRESH)
+
+    def search(self, query: str, page: PageRequest = FIRST_PAGE) -> Page[UserProfile]:
+        """Return a page of active people whom a query names, in the order of user names.
+
+        Args:
+            query: What was typed, 1 to 200 characters. Each word of it must begin a word of
+                the user name or the display name.
+            page: Which page.
+
+        Raises:
+            Invalid: If the query has no word or is too long.
+            InvalidCursor: If the cursor is not one of this list.
+        """
+        statement = (
+            select(UserProfile)
+            .where(UserProfile.status == ACTIVE, begins(_profiles.c.search, query))
+            .execution_options(**FRESH)
+        )
+        return self.select_page(statement, (UserProfile.username,), page, order="people")
 
     def upsert_from_claims(self, claims: Mapping[str, Any]) -> UserProfile:
         """Return the profile of a token's subject, made from its claims at first sight.
@@ -72,11 +103,11 @@ class UserProfileRepository(OrganizationAwareRepository[UserProfile]):
             Invalid: If `sub` is no user id.
         """
         user_id = inputs.user_id(claims.get("sub", ""))
-        details = _details(claims)
+        known = details(claims)
         profile = self._fresh(user_id)
         if profile is None:
-            profile = self._insert(user_id, claims, details)
-        missing = {k: v for k, v in details.items() if getattr(profile, k) is None}
+            profile = self._insert(user_id, claims, known)
+        missing = {k: v for k, v in known.items() if getattr(profile, k) is None}
         # An anonymized profile stays empty.
         return self._fill(user_id, missing) if missing and profile.status == "active" else profile
 
@@ -89,13 +120,14 @@ class UserProfileRepository(OrganizationAwareRepository[UserProfile]):
 
         Raises:
             NotFound: If there is no such profile.
+            Forbidden: If it is deactivated or anonymized.
             Conflict: If the user name is taken; the transaction goes on.
             Invalid: If a value breaks a rule.
         """
-        values = _checked(changes)
+        user_id, values = inputs.user_id(user_id), _checked(changes)
         statement = (
             update(UserProfile)
-            .where(UserProfile.user_id == user_id)
+            .where(UserProfile.user_id == user_id, UserProfile.status == ACTIVE)
             .values({**values, UserProfile.updated_at: func.now()})
             .returning(UserProfile)
         )
@@ -110,6 +142,89 @@ class UserProfileRepository(OrganizationAwareRepository[UserProfile]):
                     raise
                 raise Conflict("the username is taken") from e
         if profile is None:
+            raise Forbidden(f"the profile is {self._known(user_id).status}")
+        return profile
+
+    def deactivate(self, user_id: str) -> UserProfile:
+        """Hide a person and what they wrote until `reactivate`, and return the profile.
+
+        Raises:
+            NotFound: If there is no such profile.
+            Conflict: If it is anonymized.
+            Invalid: If the user id breaks a rule.
+        """
+        return self._set_status(user_id, "deactivated")
+
+    def reactivate(self, user_id: str) -> UserProfile:
+        """Take back a `deactivate`, and return the profile.
+
+        Raises:
+            NotFound: If there is no such profile.
+            Conflict: If it is anonymized, which nothing takes back.
+            Invalid: If the user id breaks a rule.
+        """
+        return self._set_status(user_id, "active")
+
+    def anonymize(self, user_id: str) -> UserProfile:
+        """Forget who a person is, for good, and return what is left of the profile.
+
+        Names, picture, biography and metadata are gone, and of what the activity log holds of
+        the person the addresses and metadata; what they wrote stays, under the user id and a
+        random user name. Doing it again empties what was recorded since.
+
+        Raises:
+            NotFound: If there is no such profile.
+            Invalid: If the user id breaks a rule.
+        """
+        user_id = inputs.user_id(user_id)
+        statement = (
+            update(UserProfile)
+            .where(UserProfile.user_id == user_id, UserProfile.status != "anonymized")
+            .values(
+                {
+                    UserProfile.username: f"former-{secrets.token_hex(16)}",
+                    UserProfile.display_name: None,
+                    UserProfile.bio: None,
+                    UserProfile.avatar_url: None,
+                    UserProfile.metadata_: {},
+                    UserProfile.status: "anonymized",
+                    UserProfile.updated_at: func.now(),
+                }
+            )
+            .returning(UserProfile)
+        )
+        profile = self.session.scalar(statement, execution_options=WRITES)
+        if profile is None:
+            profile = self._known(user_id)
+        self.session.execute(
+            update(ActivityLog)
+            .where(ActivityLog.user_id == user_id)
+            .values({ActivityLog.ip_address: None, ActivityLog.metadata_: {}})
+        )
+        return profile
+
+    def _set_status(self, user_id: str, status: Literal["active", "deactivated"]) -> UserProfile:
+        user_id = inputs.user_id(user_id)
+        is_so = UserProfile.status == status
+        statement = (
+            update(UserProfile)
+            .where(UserProfile.user_id == user_id, UserProfile.status != "anonymized")
+            .values(
+                {
+                    UserProfile.status: status,
+                    UserProfile.updated_at: case((is_so, UserProfile.updated_at), else_=func.now()),
+                }
+            )
+            .returning(UserProfile)
+        )
+        profile = self.session.scalar(statement, execution_options=WRITES)
+        if profile is None:
+            raise Conflict(f"the profile is {self._known(user_id).status}")
+        return profile
+
+    def _known(self, user_id: str) -> UserProfile:
+        profile = self._fresh(user_id)
+        if profile is None:
             raise NotFound("no such profile")
         return profile
 
@@ -117,14 +232,14 @@ class UserProfileRepository(OrganizationAwareRepository[UserProfile]):
         return self.session.get(UserProfile, user_id, populate_existing=True)
 
     def _insert(
-        self, user_id: str, claims: Mapping[str, Any], details: Mapping[str, str]
+        self, user_id: str, claims: Mapping[str, Any], known: Mapping[str, str]
     ) -> UserProfile:
-        for username in _usernames(user_id, claims):
+        for username in usernames(user_id, claims):
             # DO NOTHING waits for a concurrent insert of the same person or name, and
             # keeps the transaction usable.
             statement = (
                 insert(UserProfile)
-                .values(user_id=user_id, username=username, metadata_={}, **details)
+                .values(user_id=user_id, username=username, metadata_={}, **known)
                 .on_conflict_do_nothing()
                 .returning(UserProfile)
             )
@@ -136,14 +251,15 @@ class UserProfileRepository(OrganizationAwareRepository[UserProfile]):
         raise Conflict("no free username was found")
 
     def _fill(self, user_id: str, missing: Mapping[str, str]) -> UserProfile:
-        columns = UserProfile.__table__.c
         statement = (
             update(UserProfile)
-            .where(UserProfile.user_id == user_id)
-            .values({name: func.coalesce(columns[name], value) for name, value in missing.items()})
+            .where(UserProfile.user_id == user_id, UserProfile.status == ACTIVE)
+            .values({k: func.coalesce(_profiles.c[k], value) for k, value in missing.items()})
             .returning(UserProfile)
         )
-        return self.session.scalars(statement, execution_options=WRITES).one()
+        profile = self.session.scalar(statement, execution_options=WRITES)
+        # Without one it was anonymized or deactivated just now.
+        return profile if profile is not None else self._known(user_id)
 
 
 class AsyncUserProfileRepository(
@@ -151,9 +267,16 @@ class AsyncUserProfileRepository(
 ):
     """The async twin of `UserProfileRepository`."""
 
+    get = awaitable(UserProfileRepository.get)
+    get_many = awaitable(UserProfileRepository.get_many)
+    exists = awaitable(UserProfileRepository.exists)
     get_by_username = awaitable(UserProfileRepository.get_by_username)
+    search = awaitable(UserProfileRepository.search)
     upsert_from_claims = awaitable(UserProfileRepository.upsert_from_claims)
     update = awaitable(UserProfileRepository.update)
+    deactivate = awaitable(UserProfileRepository.deactivate)
+    reactivate = awaitable(UserProfileRepository.reactivate)
+    anonymize = awaitable(UserProfileRepository.anonymize)
 
 
 def _checked(changes: ProfileChanges) -> dict[Any, Any]:
@@ -175,30 +298,3 @@ def _checked(changes: ProfileChanges) -> dict[Any, Any]:
             case _:
                 raise Invalid(f"a profile has no such {name}")
     return values
-
-
-def _details(claims: Mapping[str, Any]) -> dict[str, str]:
-    """Return what claims say of a person, without what no profile could hold."""
-    details: dict[str, str] = {}
-    name, picture = claims.get("name"), claims.get("picture")
-    if isinstance(name, str) and inputs.storable(name) and name.strip():
-        details["display_name"] = name.strip()[:MAX_DISPLAY_NAME_LENGTH].strip()
-    if (
-        isinstance(picture, str)
-        and inputs.storable(picture)
-        and len(picture) <= MAX_URL_LENGTH
-        and inputs.is_url(picture)
-    ):
-        details["avatar_url"] = picture
-    return details
-
-
-def _usernames(user_id: str, claims: Mapping[str, Any]) -> Iterator[str]:
-    """Yield user names to try: the claimed one, then with ever longer suffixes."""
-    claimed = next((c for c in map(claims.get, _NAME_CLAIMS) if c and isinstance(c, str)), "")
-    ascii_only = unicodedata.normalize("NFKD", claimed.partition("@")[0]).encode("ascii", "ignore")
-    base = _not_in_usernames("-", ascii_only.decode()).strip("._-") or "user"
-    yield base[:MAX_USERNAME_LENGTH]
-    digest = hashlib.blake2b(user_id.encode(), digest_size=3).hexdigest()
-    for suffix in (digest, secrets.token_hex(4), secrets.token_hex(8)):
-        yield f"{base[: MAX_USERNAME_LENGTH - 1 - len(suffix)]}-{suffix}"

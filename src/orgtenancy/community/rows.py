@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
+from sqlalchemy import Select, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.util import identity_key
 
 from orgtenancy.community.models import Base, Post, PostComment, UserProfile
+from orgtenancy.errors import NotFound
 
 #: For statements that read: a row says what the database says now, even if the session
 #: had loaded it before.
@@ -33,6 +35,35 @@ def load_authors(session: Session, rows: Iterable[Post | PostComment]) -> None:
     """Give rows that a writing statement returned their author, which it cannot join."""
     for row in rows:
         set_committed_value(row, "author", session.get(UserProfile, row.user_id))
+
+
+def recount(
+    session: Session,
+    post_id: UUID,
+    counter: Literal["likes_count", "comments_count"],
+    number: Select[int],
+) -> int:
+    """Set a post's counter to what a query counts, and return it.
+
+    Raises:
+        NotFound: If there is no such post.
+    """
+    # All that counts holds this lock until its end. It is a statement of its own, as what a
+    # statement sees is decided before it waits for a lock.
+    lock = select(Post.id).where(Post.id == post_id).with_for_update(key_share=True)
+    if session.scalar(lock) is None:
+        raise NotFound("no such post")
+    posts: Any = Post.__table__
+    column = posts.c[counter]
+    statement = (
+        update(posts)
+        .where(posts.c.id == post_id)
+        .values({column: number.scalar_subquery()})
+        .returning(column)
+    )
+    counted: int = session.execute(statement).scalar_one()
+    remember(session, Post, post_id, **{counter: counted})
+    return counted
 
 
 def violated_constraint(error: IntegrityError) -> str | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from pydantic import Field, NonNegativeInt
 from pydantic_settings import SettingsConfigDict
 
 from orgtenancy.settings import ModuleSettings
+
+#: What the endpoints for moderators declare; `moderator_scope` stands in its place.
+MODERATE: Final = "community:moderate"
 
 
 class CommunitySettings(ModuleSettings):
@@ -31,4 +35,9 @@ class CommunitySettings(ModuleSettings):
     search_language: str = Field(default="english", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     max_comment_depth: NonNegativeInt = Field(default=5, le=50)
     message_edit_window: timedelta = Field(default=timedelta(minutes=15), ge=timedelta(0))
-    moderator_scope: str = Field(default="community:moderate", min_length=1)
+    moderator_scope: str = Field(default=MODERATE, min_length=1)
+
+    def scopes_of(self, endpoint: str, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """Return which scopes an endpoint asks for; a moderator's asks for `moderator_scope`."""
+        moderating = tuple(self.moderator_scope if s == MODERATE else s for s in declared)
+        return super().scopes_of(endpoint, moderating)

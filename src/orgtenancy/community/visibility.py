@@ -69,10 +69,11 @@ def group_visible_to(viewer: str) -> ColumnElement[bool]:
 
     A secret one is known to its active members and to those who are invited.
     """
-    inside = select(GroupMember.group_id).where(
-        GroupMember.user_id == viewer, GroupMember.status.in_((ACTIVE, INVITED))
+    invited = select(GroupMember.group_id).where(
+        GroupMember.user_id == viewer, GroupMember.status == INVITED
     )
-    return or_(Group.privacy != SECRET, Group.id.in_(inside))
+    # Two conditions, since each has a partial index of its own.
+    return or_(Group.privacy != SECRET, Group.id.in_(groups_of(viewer)), Group.id.in_(invited))
 
 
 def takes_part(user_id: str, conversation_id: ColumnElement[UUID]) -> ColumnElement[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from sqlalchemy import Index, func, text
@@ -37,5 +38,5 @@ class ActivityLog(Base):
     metadata_: Mapped[dict[str, Any]] = mapped_column(
         "metadata", JSONB, default=dict, server_default=text("'{}'")
     )
-    ip_address: Mapped[str | None] = mapped_column(INET)
+    ip_address: Mapped[IPv4Address | IPv6Address | None] = mapped_column(INET)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

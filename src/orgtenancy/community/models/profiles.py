@@ -36,7 +36,8 @@ class UserProfile(Timestamps, Base):
     __table_args__ = (
         search(
             "to_tsvector('simple'::regconfig, "
-            "translate(username || ' ' || COALESCE(display_name, ''), '._-@/', '     '))"
+            "translate(username || ' ' || COALESCE(display_name, ''), "
+            "'._-@/+~<&', '         '))"
         ),
         length("user_id", 1, MAX_USER_ID_LENGTH),
         length("username", 1, MAX_USERNAME_LENGTH),

@@ -48,7 +48,8 @@ def upgrade() -> None:
             postgresql.TSVECTOR(),
             sa.Computed(
                 "to_tsvector('simple'::regconfig, "
-                "translate(username || ' ' || COALESCE(display_name, ''), '._-@/', '     '))",
+                "translate(username || ' ' || COALESCE(display_name, ''), "
+                "'._-@/+~<&', '         '))",
                 persisted=True,
             ),
             nullable=True,
