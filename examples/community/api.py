@@ -1,29 +1,21 @@
-"""The JSON API of the same community, for programs."""
+"""The JSON API: the community's own, and what only this demo has."""
 
 from __future__ import annotations
 
-from typing import Annotated
-from uuid import UUID
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Request, Security
+from pydantic import BaseModel, ConfigDict, Field
 
 from examples.community.identity import LIFETIME, IdentityProvider
 from examples.community.people import all_people
-from examples.community.views import CommentView, PersonView, PostView, View, post_views
-from orgtenancy import Page, PageRequest
+from orgtenancy import Tenancy
 from orgtenancy.adapters.fastapi import (
     CurrentActor,
     CurrentOrganization,
-    Repository,
+    bearer,
+    module_router,
     problem_responses,
-)
-from orgtenancy.community import (
-    AsyncPostCommentRepository,
-    AsyncPostLikeRepository,
-    AsyncPostRepository,
-    AsyncUserProfileRepository,
-    CommentThread,
 )
 from orgtenancy.errors import AccessDenied
 
@@ -33,13 +25,7 @@ the others. Ask for a token and send it along, as below; in a browser where some
 signed in, addresses to read from work as they are.
 """
 
-router = APIRouter(prefix="/api", responses=problem_responses(422))
-
-Posts = Repository[AsyncPostRepository]
-Likes = Repository[AsyncPostLikeRepository]
-Comments = Repository[AsyncPostCommentRepository]
-Profiles = Repository[AsyncUserProfileRepository]
-WantedPage = Annotated[PageRequest, Query()]
+demo = APIRouter(tags=["demo"])
 
 
 class TokenRequest(BaseModel):
@@ -49,7 +35,7 @@ class TokenRequest(BaseModel):
     organization: str = Field(examples=["northwind"])
 
 
-class Token(View):
+class Token(BaseModel):
     """A token of the demo's identity provider."""
 
     access_token: str
@@ -57,31 +43,29 @@ class Token(View):
     expires_in: int = LIFETIME
 
 
-class Me(View):
+class Me(BaseModel):
     """Who asks, and where."""
 
-    person: PersonView
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str
     organization_id: str
     organization_name: str
+    scopes: list[str]
 
 
-class NewPost(BaseModel):
-    """A post to publish."""
-
-    content: str
-    tags: list[str] = Field(default=[], max_length=20)
-
-
-class NewComment(BaseModel):
-    """A comment to write; with a parent, a reply."""
-
-    content: str
-    parent_comment_id: UUID | None = None
+def router(tenancy: Tenancy) -> APIRouter:
+    """Return everything below `/api`."""
+    whole = APIRouter(prefix="/api")
+    whole.include_router(demo)
+    # This line is the API: all endpoints of the community, with their documentation.
+    whole.include_router(module_router(tenancy))
+    return whole
 
 
-@router.post("/token")
+@demo.post("/token", summary="Return a token for a member, without a password.")
 async def create_token(request: Request, wanted: TokenRequest) -> Token:
-    """Stand in for the identity provider: a token for a member, without a password."""
+    """Stands in for the identity provider."""
     provider: IdentityProvider = request.app.state.provider
     for person in all_people().values():
         if person.username == wanted.username:
@@ -89,71 +73,15 @@ async def create_token(request: Request, wanted: TokenRequest) -> Token:
     raise AccessDenied("there is no such person")
 
 
-@router.get("/me")
-async def read_me(actor: CurrentActor, organization: CurrentOrganization, profiles: Profiles) -> Me:
-    """Say who the token is for."""
-    profile = await profiles.upsert_from_claims(actor.claims)
+_needs_token: Any = {"dependencies": [Security(bearer)], "responses": problem_responses(401)}
+
+
+@demo.get("/me", summary="Say who the token is for, and where.", **_needs_token)
+async def read_me(actor: CurrentActor, organization: CurrentOrganization) -> Me:
+    """The scopes are those of this organization."""
     return Me(
-        person=PersonView.of(profile),
+        user_id=actor.id,
         organization_id=organization.id,
         organization_name=organization.name,
+        scopes=sorted(actor.scopes),
     )
-
-
-@router.get("/feed")
-async def read_feed(
-    actor: CurrentActor, posts: Posts, likes: Likes, page: WantedPage
-) -> Page[PostView]:
-    """Return the posts of the organization, newest first."""
-    return await post_views(await posts.find_feed(actor.id, page), likes, actor.id)
-
-
-@router.post("/posts", status_code=201)
-async def create_post(actor: CurrentActor, posts: Posts, new: NewPost) -> PostView:
-    """Publish a post."""
-    post = await posts.create(user_id=actor.id, content=new.content, tags=new.tags)
-    return PostView.of(post, liked=False)
-
-
-@router.get("/posts/{post_id}")
-async def read_post(actor: CurrentActor, posts: Posts, likes: Likes, post_id: UUID) -> PostView:
-    """Return a post."""
-    post = await posts.get_visible(post_id, actor.id)
-    liked = await likes.liked_ids(actor.id, [post_id])
-    return PostView.of(post, liked=post_id in liked)
-
-
-@router.put("/posts/{post_id}/like")
-async def like_post(actor: CurrentActor, posts: Posts, likes: Likes, post_id: UUID) -> PostView:
-    """Like a post; again is the same as once."""
-    await likes.like(post_id, actor.id)
-    return PostView.of(await posts.get_visible(post_id, actor.id), liked=True)
-
-
-@router.delete("/posts/{post_id}/like")
-async def unlike_post(actor: CurrentActor, posts: Posts, likes: Likes, post_id: UUID) -> PostView:
-    """Take a like back."""
-    await likes.unlike(post_id, actor.id)
-    return PostView.of(await posts.get_visible(post_id, actor.id), liked=False)
-
-
-@router.get("/posts/{post_id}/comments")
-async def read_comments(
-    actor: CurrentActor, comments: Comments, post_id: UUID, page: WantedPage
-) -> Page[CommentView]:
-    """Return the threads below a post, oldest first."""
-    return (await comments.list_tree(post_id, actor.id, page)).map(CommentView.of)
-
-
-@router.post("/posts/{post_id}/comments", status_code=201)
-async def create_comment(
-    actor: CurrentActor, comments: Comments, post_id: UUID, new: NewComment
-) -> CommentView:
-    """Comment on a post, or reply to a comment."""
-    comment = await comments.create(
-        post_id=post_id,
-        user_id=actor.id,
-        content=new.content,
-        parent_comment_id=new.parent_comment_id,
-    )
-    return CommentView.of(CommentThread(head=comment))

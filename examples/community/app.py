@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from examples.community import api, docs, pages, problems, security, sign_in
+from examples.community import api, docs, live, pages, problems, security, sign_in
 from examples.community.identity import IdentityProvider, resolver
+from examples.community.news import announcing
 from examples.community.templating import environment
 from orgtenancy import Tenancy
-from orgtenancy.adapters.fastapi import install, lifespan
+from orgtenancy.adapters.fastapi import install
 
 _WITHOUT_ORGANIZATION = [
     "/api/token",
@@ -25,16 +28,24 @@ _WITHOUT_ORGANIZATION = [
 
 def create_app(tenancy: Tenancy) -> FastAPI:
     """Return the app; its organizations have been provisioned."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with tenancy, live.Hub(tenancy.engine.url) as app.state.hub:
+            with announcing():
+                yield
+
     app = FastAPI(
         title="Community API",
         version="1",
         description=api.DESCRIPTION,
-        lifespan=lifespan(tenancy),
+        lifespan=lifespan,
         docs_url=None,  # its pages load scripts from elsewhere; `docs.py` has one that does not
         redoc_url=None,
     )
     provider = IdentityProvider()
     app.state.provider = provider
+    app.state.tenancy = tenancy
     app.state.templates = environment()
 
     # This line is what makes the app multi-tenant.
@@ -44,9 +55,8 @@ def create_app(tenancy: Tenancy) -> FastAPI:
     problems.install(app)
     app.add_middleware(security.SecureHeaders)
 
-    app.include_router(api.router)
-    app.include_router(docs.router)
-    app.include_router(sign_in.router)
-    app.include_router(pages.router)
+    app.include_router(api.router(tenancy))
+    for chapter in (docs, sign_in, live, pages):
+        app.include_router(chapter.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app

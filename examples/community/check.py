@@ -1,70 +1,12 @@
-"""A walk through the running app over HTTP, as two people in two organizations."""
+"""A walk through the running app over HTTP, as several people in two organizations."""
 
 from __future__ import annotations
 
-import json
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Mapping
-from http.cookiejar import CookieJar
-from typing import Any
+from uuid import uuid4
 
+from examples.community.client import Client, Surprise
 from examples.community.people import Person, all_people, all_texts, members_of
-
-_TIMEOUT = 10  # seconds
-
-
-class Surprise(Exception):
-    """The app answered otherwise than it should."""
-
-
-class Client:
-    """A browser with its cookies, or a program with a token."""
-
-    def __init__(self, url: str, **headers: str) -> None:
-        self.url = url
-        self.headers = {"Origin": url, **headers}
-        jar = urllib.request.HTTPCookieProcessor(CookieJar())
-        # No proxy: the app is on this machine.
-        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        *,
-        expect: int = 200,
-        form: Mapping[str, str] | None = None,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> str:
-        """Return the text of an answer.
-
-        Raises:
-            Surprise: If its status is not the expected one.
-        """
-        data, sent = None, {**self.headers, **(headers or {})}
-        if form is not None:
-            data = urllib.parse.urlencode(form).encode()
-        elif body is not None:
-            data = json.dumps(body).encode()
-            sent["Content-Type"] = "application/json"
-        request = urllib.request.Request(  # noqa: S310 - always the demo's own address
-            self.url + path, data, sent, method=method
-        )
-        try:
-            with self.opener.open(request, timeout=_TIMEOUT) as response:
-                status, text = response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            status, text = error.code, error.read().decode()
-        if status != expect:
-            raise Surprise(f"{method} {path} answered {status}, not {expect}: {text[:200]}")
-        return str(text)
-
-    def json(self, method: str, path: str, **options: Any) -> Any:
-        """Return what an answer of the API holds."""
-        return json.loads(self.send(method, path, **options))
 
 
 def walk(url: str) -> None:
@@ -80,7 +22,9 @@ def walk(url: str) -> None:
         page = api[texts.id].json("GET", "/api/feed")
         _check(len(page["items"]) == 20 and page["next_cursor"], "a full first page")
         newest = page["items"][0]
-        print(f"{texts.name}: {newest['author']['name']} wrote: {newest['content'][:60]}...")
+        print(
+            f"{texts.name}: {newest['author']['display_name']} wrote: {newest['content'][:60]}..."
+        )
 
     post = api[first.id].json("POST", "/api/posts", expect=201, body={"content": "Hello, rope!"})
     path = f"/api/posts/{post['id']}"
@@ -106,22 +50,104 @@ def walk(url: str) -> None:
     Client(url).send("POST", "/api/token", expect=403, body=wanted)
     print(f"{stranger.name}: no member of {second.name}, and gets no token for it: 403")
 
+    _meet(api[first.id], api[second.id])
+    _moderate(url, _talk(url))
     _browse(url, next(person for person in all_people().values() if len(person.organizations) > 1))
     print("All as it should be.")
+
+
+def _meet(here: Client, elsewhere: Client) -> None:
+    """Found a group, write in it, and find both again."""
+    name = "Crack Climbers"
+    founded = {"name": name, "privacy": "private", "category": "Training"}
+    group = here.json("POST", "/api/groups", expect=201, body=founded)
+    _check(group["role"] == "owner" and group["member_count"] == 1, "its founder as the owner")
+    word = f"jam{uuid4().hex}"
+    post = {"content": f"Tape gloves and {word}", "group_id": group["id"]}
+    here.json("POST", "/api/posts", expect=201, body=post)
+    path = f"/api/groups/{group['id']}"
+    _check(len(here.json("GET", f"{path}/posts")["items"]) == 1, "the post in the group")
+    found = here.json("GET", f"/api/search?q={word}")
+    _check(len(found["posts"]["items"]) == 1, "the post by a word in it")
+    _check(not elsewhere.json("GET", f"/api/search?q={word}")["posts"]["items"], "nothing there")
+    elsewhere.send("GET", path, expect=404)
+    print(f"{name}: founded, written in and found; the other organization gets 404")
+
+
+def _talk(url: str) -> str:
+    """Send a message and see it arrive: counted, live, once, and nowhere else; return its id."""
+    first, second = all_texts()
+    listener = next(person for person in all_people().values() if len(person.organizations) > 1)
+    sender, other = members_of(first.id)[-2:]
+    there, here = _program(url, listener, second.id), _program(url, listener, first.id)
+    speaker, nobody = _program(url, sender, first.id), _program(url, other, first.id)
+    path = f"/api/conversations/direct/{urllib.parse.quote(listener.id)}"
+    conversation = speaker.json("PUT", path)["id"]
+    before = here.json("GET", "/api/conversations/unread")["total"]
+    elsewhere = there.json("GET", "/api/conversations/unread")
+    message = {"content": "Is the hut free on Sunday?", "client_key": uuid4().hex}
+    path = f"/api/conversations/{conversation}"
+    with here.events() as events, there.events() as events_there:
+        said = speaker.json("POST", f"{path}/messages", expect=201, body=message)
+        again = speaker.json("POST", f"{path}/messages", expect=201, body=message)
+        _check(again["id"] == said["id"], "one message, though it was sent twice")
+        heard = next(events)
+        _check(heard == ("message", {"id": said["id"], "conversation": conversation}), "its event")
+        there.json("POST", "/api/posts", expect=201, body={"content": "Only for bakers"})
+        own = {"content": "A note", "client_key": uuid4().hex}
+        neighbour = members_of(second.id)[-1]
+        path_there = f"/api/conversations/direct/{urllib.parse.quote(neighbour.id)}"
+        talk_there = there.json("PUT", path_there)["id"]
+        there.json("POST", f"/api/conversations/{talk_there}/messages", expect=201, body=own)
+        kind, data = next(events_there)
+        _check(kind == "message" and data["conversation"] == talk_there, "its own event only")
+    unread = here.json("GET", "/api/conversations/unread")
+    _check(unread["total"] == before + 1 and unread["conversations"][conversation], "one unread")
+    now = there.json("GET", "/api/conversations/unread")
+    _check(now == elsewhere, "the same number elsewhere")
+    for client in (nobody, there):
+        client.send("GET", path, expect=404)
+        client.send("GET", f"/api/messages/{said['id']}", expect=404)
+    print(f"{sender.name} to {listener.name}: one message, one event, one unread; others get 404")
+    report = {"reason": "only to see what happens"}
+    here.send("POST", f"/api/messages/{said['id']}/flags", body=report)
+    return str(said["id"])
+
+
+def _moderate(url: str, message: str) -> None:
+    """Decide on a reported message, which needs the scope for it."""
+    (texts, _) = all_texts()
+    moderator = next(person for person in members_of(texts.id) if texts.id in person.moderates)
+    member = members_of(texts.id)[-1]
+    _program(url, member, texts.id).send("GET", "/api/moderation/flags", expect=403)
+    _browser(url, member, texts.id).send("GET", "/moderation", expect=403)
+    here = _program(url, moderator, texts.id)
+    flagged = here.json("GET", "/api/moderation/flags?limit=100")["items"]
+    _check(message in [item["message"]["id"] for item in flagged], "the reported message")
+    path = f"/api/messages/{message}/flags/resolve"
+    _check(here.json("POST", path, body={"remove": True})["deleted"], "a tombstone")
+    print(f"{moderator.name}: removed a reported message; {member.name} may not: 403")
 
 
 def _browse(url: str, person: Person) -> None:
     """Sign in as a member of both organizations, and switch from one to the other."""
     first, second = all_texts()
-    browser = Client(url)
-    form = {"person": person.id, "organization": first.id}
-    _check(first.name in browser.send("POST", "/sign-in", form=form), f"the feed of {first.name}")
+    browser = _browser(url, person, first.id)
     _check("Hello, rope!" in browser.send("GET", "/"), "the new post in its feed")
+    for path in ("/groups", "/conversations", "/people", "/search?q=rope", "/activity", "/docs"):
+        browser.send("GET", path)
     page = browser.send("POST", "/switch", form={"organization": second.id})
     _check(second.name in page and "Hello, rope!" not in page, f"the feed of {second.name}")
     elsewhere = {"Origin": "https://elsewhere.invalid"}
     browser.send("POST", "/posts", expect=403, form={"content": "Gotcha"}, headers=elsewhere)
     print(f"{person.name}: signed in, switched to {second.name}, and the post is not there")
+
+
+def _browser(url: str, person: Person, organization_id: str) -> Client:
+    browser = Client(url)
+    form = {"person": person.id, "organization": organization_id}
+    _check(person.name in browser.send("POST", "/sign-in", form=form), f"a page for {person.name}")
+    return browser
 
 
 def _program(url: str, person: Person, organization_id: str) -> Client:

@@ -10,12 +10,15 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from examples.community.templating import render
+from orgtenancy.community import community
 
 router = APIRouter(include_in_schema=False)
 
+_CHAPTERS = ("demo", *dict.fromkeys(endpoint.tag for endpoint in community.endpoints))
+
 
 class Field(BaseModel):
-    """A value that an operation takes or gives."""
+    """A value that an operation takes."""
 
     name: str
     place: str
@@ -28,7 +31,10 @@ class Operation(BaseModel):
 
     method: str
     path: str
+    tag: str
     summary: str
+    description: str
+    needs: str
     fields: list[Field]
     answer: str
     statuses: list[tuple[str, str]]
@@ -36,13 +42,17 @@ class Operation(BaseModel):
 
 @router.get("/docs")
 async def show_docs(request: Request) -> Response:
-    """Show the operations of the OpenAPI description."""
+    """Show the operations of the OpenAPI description, chapter by chapter."""
     schema = request.app.openapi()
+    chapters: dict[str, list[Operation]] = {tag: [] for tag in _CHAPTERS}
+    for operation in read_operations(schema):
+        chapters[operation.tag].append(operation)
     return render(
         request,
         "docs.html",
         info=schema["info"],
-        operations=list(read_operations(schema)),
+        chapters=chapters,
+        number=sum(map(len, chapters.values())),
         url=str(request.base_url),
     )
 
@@ -56,11 +66,20 @@ def read_operations(schema: Mapping[str, Any]) -> Iterator[Operation]:
             yield Operation(
                 method=method.upper(),
                 path=path,
-                summary=operation["description"],
+                tag=operation["tags"][0],
+                summary=operation.get("summary", ""),
+                description=operation.get("description", ""),
+                needs=_needs(operation.get("security", ())),
                 fields=[*_parameters(operation), *_body(schema, operation)],
-                answer=_kind(_json(good)),
+                answer=_kind(_json(good)) if "content" in good else "nothing",
                 statuses=[(status, answer["description"]) for status, answer in responses.items()],
             )
+
+
+def _needs(security: Any) -> str:
+    """Return which scopes a token needs; an empty text where none is needed at all."""
+    scopes = [scope for scheme in security for scopes in scheme.values() for scope in scopes]
+    return " ".join(scopes) or ("a token" if security else "")
 
 
 def _parameters(operation: Mapping[str, Any]) -> Iterator[Field]:
@@ -94,6 +113,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
         return " or ".join(_kind(choice) for choice in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
     if schema.get("type") == "array":
-        return f"list of {_kind(schema['items'])}"
+        return f"list of {_kind(schema.get('items', {}))}"
     return str(schema.get("format") or schema.get("type", "any"))

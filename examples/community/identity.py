@@ -16,6 +16,7 @@ from jwt.algorithms import OKPAlgorithm
 from starlette.responses import Response
 
 from examples.community.people import Person
+from orgtenancy.community import CommunitySettings
 from orgtenancy.errors import AccessDenied
 from orgtenancy.identity import (
     ChainResolver,
@@ -58,6 +59,7 @@ class IdentityProvider:
             "name": person.name,
             "preferred_username": person.username,
             "org_id": organization_id,
+            "scope": scope_of(person, organization_id),
             "iat": now,
             "exp": now + LIFETIME,
         }
@@ -68,6 +70,12 @@ class IdentityProvider:
         public = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         key = {"kty": public["kty"], "crv": public["crv"], "x": public["x"], "kid": "demo"}
         return TokenVerifier(ISSUER, StaticKeys({"keys": [key]}), audiences=[AUDIENCE])
+
+
+def scope_of(person: Person, organization_id: str) -> str:
+    """Return what a person may do in an organization beyond being there."""
+    moderates = organization_id in person.moderates
+    return CommunitySettings().moderator_scope if moderates else ""
 
 
 def resolver(provider: IdentityProvider) -> Resolver:

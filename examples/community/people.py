@@ -22,6 +22,7 @@ class Person(BaseModel):
         name: Their full name.
         username: Their name in addresses.
         organizations: The ids of those they are a member of.
+        moderates: The ids of those they moderate.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,6 +31,7 @@ class Person(BaseModel):
     name: str
     username: str
     organizations: tuple[str, ...]
+    moderates: tuple[str, ...] = ()
 
 
 class Texts(BaseModel):
@@ -41,12 +43,16 @@ class Texts(BaseModel):
     name: str
     attributes: dict[str, str]
     posts: int
+    moderators: list[str]
     people: dict[str, str]
     words: dict[str, list[str]]
     topics: list[dict[str, Any]]
     tails: list[str]
     comments: list[str]
     replies: list[str]
+    groups: list[dict[str, Any]]
+    talks: list[dict[str, Any]]
+    reported: dict[str, str]
 
 
 @cache
@@ -81,7 +87,11 @@ def _person(name: str, organizations: list[str]) -> Person:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     username = re.sub(r"[^a-z]+", ".", plain)
     return Person(
-        id=f"demo|{username}", name=name, username=username, organizations=tuple(organizations)
+        id=f"demo|{username}",
+        name=name,
+        username=username,
+        organizations=tuple(organizations),
+        moderates=tuple(texts.id for texts in all_texts() if name in texts.moderators),
     )
 
 
@@ -93,10 +103,14 @@ def _read(path: Path) -> Texts:
         name=organization["name"],
         attributes={key: organization[key] for key in ("tagline", "accent", "emblem")},
         posts=organization["posts"],
+        moderators=organization["moderators"],
         people=content["people"],
         words=content["words"],
         topics=content["topics"],
         tails=content["tails"]["posts"],
         comments=content["common"]["comments"],
         replies=content["common"]["replies"],
+        groups=content["groups"],
+        talks=content["talks"],
+        reported=content["reported"],
     )

@@ -20,7 +20,8 @@ _HEADLINES = {
     400: "That address makes no sense here",
     403: "That is not yours to open",
     404: "Nothing here",
-    409: "Somebody was faster",
+    405: "That is not how this works",
+    409: "That does not go together",
     422: "That did not fit",
     503: "One moment, please",
 }

@@ -14,11 +14,14 @@ from examples.community.stopping import Stop
 
 
 class Server(uvicorn.Server):
-    """Leaves the signals to `Stop`, and says when it answers."""
+    """Leaves the signals to `Stop`, says when it answers, and before it waits for the end."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -27,6 +30,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         asyncio.get_running_loop().call_soon(self._on_ready)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
 def listen(port: int) -> socket.socket:
@@ -64,5 +71,6 @@ def serve(
         access_log=False,
         timeout_graceful_shutdown=1,  # a browser may hold a connection open for minutes
     )
-    stop.server = server = Server(config, lambda: on_ready(server))
+    # Streams that nobody ends would be waited for.
+    stop.server = server = Server(config, lambda: on_ready(server), lambda: app.state.hub.stop())
     server.run(sockets=[listener])

@@ -11,7 +11,51 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from orgtenancy.community import CommunitySettings
+from orgtenancy.community import ActivityLog, CommunitySettings, Message
+
+_DEEDS = {
+    "post.create": "wrote a post",
+    "post.update": "changed a post",
+    "post.delete": "deleted a post",
+    "post.pin": "pinned a post",
+    "post.unpin": "took the pin off a post",
+    "post.lock": "closed a post for comments",
+    "post.unlock": "opened a post for comments",
+    "post.like": "liked a post",
+    "post.unlike": "took back a like",
+    "comment.create": "commented on a post",
+    "comment.update": "changed a comment",
+    "comment.delete": "deleted a comment",
+    "comment.remove": "removed somebody's comment",
+    "profile.update": "changed a profile",
+    "profile.deactivate": "deactivated somebody",
+    "profile.reactivate": "reactivated somebody",
+    "profile.anonymize": "anonymized somebody",
+    "group.create": "founded a group",
+    "group.update": "changed a group",
+    "group.archive": "archived a group",
+    "group.unarchive": "opened a group again",
+    "group.transfer": "handed a group over",
+    "group.join": "joined a group",
+    "group.leave": "left a group",
+    "group.request": "asked to join a group",
+    "group.accept": "accepted an invitation",
+    "group.approve": "let somebody into a group",
+    "group.reject": "turned down a request",
+    "group.invite": "invited somebody to a group",
+    "group.remove": "removed somebody from a group",
+    "group.ban": "banned somebody from a group",
+    "group.unban": "lifted a ban",
+    "group.set_role": "gave somebody a role",
+    "conversation.create": "began a conversation",
+    "conversation.rename": "renamed a conversation",
+    "conversation.invite": "brought somebody into a conversation",
+    "conversation.leave": "left a conversation",
+    "message.edit": "changed a message",
+    "message.delete": "deleted a message",
+    "message.flag": "reported a message",
+    "message.resolve_flags": "decided on a reported message",
+}
 
 
 def environment() -> Environment:
@@ -24,7 +68,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["MAX_COMMENT_DEPTH"] = CommunitySettings().max_comment_depth
-    made.filters.update(ago=ago, hue=hue, initials=initials, moment=moment)
+    for function in (ago, deed, editable, hue, initials, moment):
+        made.filters[function.__name__] = function
     return made
 
 
@@ -51,6 +96,17 @@ def initials(name: str) -> str:
 def hue(username: str) -> int:
     """Return the colour of an avatar, in degrees."""
     return zlib.crc32(username.encode()) % 360
+
+
+def deed(log: ActivityLog) -> str:
+    """Return what somebody did, in words."""
+    return _DEEDS.get(log.action, log.action)
+
+
+def editable(message: Message) -> bool:
+    """Return whether the time to change a message is not over yet."""
+    age = datetime.now(UTC) - message.created_at
+    return message.content is not None and age < CommunitySettings().message_edit_window
 
 
 def ago(time: datetime) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from examples.community.identity import COOKIE
 from examples.community.people import Person, all_people
+from orgtenancy.community import community
 from tests.example.demo import Demo
 
 BOTH = next(person for person in all_people().values() if len(person.organizations) == 2)
@@ -204,3 +205,13 @@ def test_the_docs_need_nothing_from_elsewhere(browser: httpx.Client) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
     paths = browser.get("/openapi.json").json()["paths"]
     assert all(path.startswith("/api/") for path in paths)
+
+
+def test_the_docs_show_every_endpoint_and_what_it_needs(browser: httpx.Client) -> None:
+    page = browser.get("/docs").text
+    for endpoint in community.endpoints:
+        assert f"<code>/api{endpoint.path}</code>" in page, endpoint.name
+        assert f'id="{endpoint.tag}"' in page
+    guarded = sum(bool(endpoint.scopes) for endpoint in community.endpoints)
+    assert page.count("a token with the scope <code>community:moderate</code>") == guarded > 0
+    assert f"{len(community.endpoints) + 2} endpoints" in page

@@ -2,84 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
+from tests.example.browsing import HARBOR, LAPTOP, NORTHWIND, PHONE, OpenPage, sign_in, write_post
 from tests.example.demo import Demo
 
-if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
-
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-LAPTOP = (1280, 800)
-PHONE = (390, 844)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-NORTHWIND = "Northwind Climbing Club"
-HARBOR = "Harbor Street Bakery"
-
-OpenPage = Callable[..., "Page"]
-
-
-@pytest.fixture
-def open_page(demo: Demo, tmp_path: Path) -> Iterator[OpenPage]:
-    """Opens a page in a fresh browser; at the end, nothing has gone wrong in it."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium in PATH (Debian: apt install chromium)")
-    contexts: list[BrowserContext] = []
-    wrong: list[str] = []
-    with playwright.sync_playwright() as started:
-
-        def open_page(size: tuple[int, int] = LAPTOP, scheme: str = "light") -> Page:
-            context = started.chromium.launch_persistent_context(
-                str(tmp_path / f"profile-{len(contexts)}"),
-                executable_path=chromium,
-                args=FLAGS,
-                viewport={"width": size[0], "height": size[1]},
-                color_scheme=scheme,
-            )
-            contexts.append(context)
-            page: Page = context.pages[0]
-            page.set_default_timeout(15_000)
-            page.on("console", lambda m: wrong.append(m.text) if m.type != "log" else None)
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on(
-                "request", lambda r: None if r.url.startswith(demo.url) else wrong.append(r.url)
-            )
-            return page
-
-        yield open_page
-        for context in contexts:
-            context.close()
-    assert wrong == []
-
-
-def sign_in(page: Page, demo: Demo, person: str = "Mateo Fuentes", where: str = NORTHWIND) -> None:
-    page.goto(f"{demo.url}/sign-in")
-    page.get_by_role("button", name=f"{person} in {where}").click()
-    page.get_by_role("heading", name=where).wait_for()
-
-
-def write_post(page: Page, content: str) -> None:
-    page.get_by_label("Your post").fill(content)
-    page.get_by_role("button", name="Post", exact=True).click()
-    page.locator(".post", has_text=content).wait_for()
 
 
 def test_a_person_posts_likes_and_comments(open_page: OpenPage, demo: Demo) -> None:
@@ -134,14 +64,14 @@ def test_switching_shows_that_neither_organization_sees_the_other(
     write_post(page, for_climbers)
     page.get_by_role("button", name=HARBOR, exact=True).click()
     page.get_by_role("heading", name=HARBOR).wait_for()
-    assert page.get_by_text(for_climbers).count() == 0
+    assert page.locator(".text", has_text=for_climbers).count() == 0
     for_bakers = f"Rye is in the oven {uuid4().hex}"
     write_post(page, for_bakers)
     page.get_by_role("button", name="Menu of Mateo Fuentes").click()
     page.get_by_role("button", name=f"Switch to {NORTHWIND}").click()
     page.get_by_role("heading", name=NORTHWIND).wait_for()
-    assert page.get_by_text(for_climbers).count() == 1
-    assert page.get_by_text(for_bakers).count() == 0
+    assert page.locator(".text", has_text=for_climbers).count() == 1
+    assert page.locator(".text", has_text=for_bakers).count() == 0
 
 
 def test_a_person_edits_their_profile(open_page: OpenPage, demo: Demo) -> None:

@@ -6,12 +6,17 @@ import http.client
 import signal
 import socket
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from examples.community.people import all_texts
+from examples.community.seed import rows_of
+from orgtenancy.community import Post
 from tests.example.demo import STOP_WITHIN, Demo, is_free, running
+from tests.example.visiting import following, sign_in
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +45,18 @@ def test_a_signal_stops_it_with_nothing_left_although_a_browser_is_connected(
         browser.close()
         assert demo.processes() == []
         assert is_free(demo.url)
+
+
+def test_a_signal_ends_the_streams_of_news_quietly(place: Path) -> None:
+    with running(place=place) as demo:
+        with httpx.Client(base_url=demo.url, headers={"Origin": demo.url}) as browser:
+            sign_in(browser, "Mateo Fuentes", "northwind")
+            with following(browser) as heard:
+                assert demo.stop(signal.SIGINT) < STOP_WITHIN
+                assert list(heard) == []
+        assert demo.rest() == ("", "")
+        assert demo.process.returncode == 0
+        assert demo.processes() == []
 
 
 def test_a_second_signal_does_not_disturb_the_cleanup(place: Path) -> None:
@@ -80,7 +97,8 @@ def test_kept_data_is_there_again_and_is_not_seeded_twice(place: Path) -> None:
             browser.post("/sign-in", data=form)
             page = browser.get("/").text
         assert "Hello, rope!" in page
-        assert "321 posts" in page
+        number = len(rows_of(all_texts()[0], datetime.now(UTC))[Post])
+        assert f"{number + 2} posts" in page  # and what the check wrote
 
 
 def test_a_busy_port_is_said_before_anything_is_started(place: Path) -> None:
