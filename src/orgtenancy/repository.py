@@ -27,7 +27,7 @@ from typing import (
     overload,
 )
 
-from sqlalchemy import Select, func, inspect, select, tuple_
+from sqlalchemy import Integer, Select, bindparam, func, inspect, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 
@@ -149,6 +149,7 @@ class OrganizationAwareRepository(Generic[Model]):
         *,
         order: str,
         descending: bool = False,
+        literal_limit: bool = False,
     ) -> Page[Model]:
         """Run a statement and return one keyset page of it.
 
@@ -159,6 +160,9 @@ class OrganizationAwareRepository(Generic[Model]):
             page: Which page.
             order: The name of this list, written into its cursors.
             descending: Whether the greatest key comes first.
+            literal_limit: Whether the limit is part of the statement and no parameter. A
+                prepared statement is planned anew each time as long as PostgreSQL takes a
+                plan for any limit to be worse; worth it where a plan for this one is not.
 
         Raises:
             InvalidCursor: If the cursor was not made by this list.
@@ -169,7 +173,8 @@ class OrganizationAwareRepository(Generic[Model]):
             row = tuple_(*key)
             statement = statement.where(row < last if descending else row > last)
         statement = statement.order_by(*((c.desc() if descending else c.asc()) for c in key))
-        rows: Sequence[Model] = self.session.scalars(statement.limit(page.limit + 1)).all()
+        limit = bindparam(None, page.limit + 1, Integer, literal_execute=literal_limit)
+        rows: Sequence[Model] = self.session.scalars(statement.limit(limit)).all()
         items = tuple(rows[: page.limit])
         if len(rows) <= page.limit:
             return Page(items=items)

@@ -7,6 +7,7 @@ import importlib
 
 #: What there is, and the module that measures it.
 BENCHMARKS = {
+    "community": "tests.benchmarks.community",
     "instructions": "tests.benchmarks.instructions",
     "request_path": "tests.benchmarks.request_path",
 }

@@ -268,6 +268,7 @@ def test_who_reads_which_list(run: Runner, organization: Organization, privacy: 
             for find, found in (
                 (members.find_requests, "requested"),
                 (members.find_invited, "invited"),
+                (members.find_banned, "banned"),
             ):
                 if kind in ("owner", "admin", "moderator"):
                     assert users(find(group_id, viewer)) == [found]
@@ -339,6 +340,7 @@ STATEMENTS: dict[str, tuple[int, Callable[[GroupMemberRepository, UUID], object]
     "find_members": (2, lambda m, g: m.find_members(g, "owner")),
     "find_requests": (2, lambda m, g: m.find_requests(g, "owner")),
     "find_invited": (2, lambda m, g: m.find_invited(g, "owner")),
+    "find_banned": (2, lambda m, g: m.find_banned(g, "owner")),
     "find_invitations": (1, lambda m, g: m.find_invitations("invited")),
     "join": (4, lambda m, g: m.join(g, "invited")),
     "request": (3, lambda m, g: m.request(g, "stranger")),

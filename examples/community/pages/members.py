@@ -42,10 +42,12 @@ async def show_members(
     found = await members.find_members(place.group.id, actor.id, page)
     asking: Any = ()
     invited: Any = ()
+    banned: Any = ()
     if place.is_moderator and page.cursor is None:
         asking = (await members.find_requests(place.group.id, actor.id, MANY)).items
         invited = (await members.find_invited(place.group.id, actor.id, MANY)).items
-    everybody = [member.user_id for member in (*found.items, *asking, *invited)]
+        banned = (await members.find_banned(place.group.id, actor.id, MANY)).items
+    everybody = [member.user_id for member in (*found.items, *asking, *invited, *banned)]
     people = await people_of(profiles, everybody)
     if wants_part(request, page):
         return render(
@@ -60,6 +62,7 @@ async def show_members(
         members=found,
         asking=asking,
         invited=invited,
+        banned=banned,
         people=people,
         me=actor.id,
         known=(await profiles.list(MANY)).items if place.is_moderator else (),

@@ -20,9 +20,10 @@ from orgtenancy.repository import FIRST_PAGE, OrganizationAwareRepository
 _posts: Any = Post.__table__
 
 
-def visible_posts(viewer: str) -> Select[Post]:
-    """Select the posts that a person sees, with their authors."""
-    return select(Post).where(visible_to(inputs.reader(viewer))).execution_options(**FRESH)
+def visible_posts(viewer: str, *, author: str | None = None) -> Select[Post]:
+    """Select the posts that a person sees, with their authors; `author` as in `visible_to`."""
+    visible = visible_to(inputs.reader(viewer), author=author)
+    return select(Post).where(visible).execution_options(**FRESH)
 
 
 class PostReader(OrganizationAwareRepository[Post]):
@@ -48,7 +49,14 @@ class PostReader(OrganizationAwareRepository[Post]):
         Raises:
             InvalidCursor: If the cursor is not one of the feed.
         """
-        return self._newest(visible_posts(user_id), page, order="feed")
+        return self.select_page(
+            visible_posts(user_id),
+            (Post.id,),
+            page,
+            order="feed",
+            descending=True,
+            literal_limit=True,
+        )
 
     def find_by_author(
         self, author_id: str, viewer: str, page: PageRequest = FIRST_PAGE
@@ -58,7 +66,8 @@ class PostReader(OrganizationAwareRepository[Post]):
         Raises:
             InvalidCursor: If the cursor is not one of this list.
         """
-        statement = visible_posts(viewer).where(Post.user_id == inputs.reader(author_id))
+        author = inputs.reader(author_id)
+        statement = visible_posts(viewer, author=author).where(Post.user_id == author)
         return self._newest(statement, page, order="author")
 
     def find_by_group(

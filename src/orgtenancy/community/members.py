@@ -70,6 +70,18 @@ class GroupMemberRepository(OrganizationAwareRepository[GroupMember]):
         read_standing(self.session, group_id, actor_id).require_rank("moderator")
         return self._list(group_id, "invited", page)
 
+    def find_banned(
+        self, group_id: UUID, actor_id: str, page: PageRequest = FIRST_PAGE
+    ) -> Page[GroupMember]:
+        """Return a page of those who are banned from a group, by user id.
+
+        Raises:
+            Forbidden: If the actor is no moderator.
+            InvalidCursor: If the cursor is not one of this list.
+        """
+        read_standing(self.session, group_id, actor_id).require_rank("moderator")
+        return self._list(group_id, "banned", page)
+
     def find_invitations(self, user_id: str, page: PageRequest = FIRST_PAGE) -> Page[GroupMember]:
         """Return a page of a person's own open invitations, by group id.
 
@@ -296,6 +308,7 @@ class AsyncGroupMemberRepository(
     find_members = awaitable(GroupMemberRepository.find_members)
     find_requests = awaitable(GroupMemberRepository.find_requests)
     find_invited = awaitable(GroupMemberRepository.find_invited)
+    find_banned = awaitable(GroupMemberRepository.find_banned)
     find_invitations = awaitable(GroupMemberRepository.find_invitations)
     memberships = awaitable(GroupMemberRepository.memberships)
     join = awaitable(GroupMemberRepository.join)

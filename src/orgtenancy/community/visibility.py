@@ -37,14 +37,21 @@ def groups_of(user_id: str) -> Select[UUID]:
     )
 
 
-def visible_to(viewer: str) -> ColumnElement[bool]:
+def visible_to(viewer: str, *, author: str | None = None) -> ColumnElement[bool]:
     """Return the condition under which a person sees a post.
 
     Public to the organization, their own, or of a group where they are an active member;
     never deleted, and never by an author who was deactivated.
+
+    Args:
+        viewer: The person.
+        author: Whose posts are asked for, where they all have the same author: they are
+            looked up once then. For each row, PostgreSQL would expect one row to be left,
+            and read and sort all the author's posts.
     """
     hidden_author = select(UserProfile.user_id).where(
-        UserProfile.user_id == Post.user_id, UserProfile.status == DEACTIVATED
+        UserProfile.user_id == (Post.user_id if author is None else author),
+        UserProfile.status == DEACTIVATED,
     )
     return and_(
         Post.deleted_at.is_(None),

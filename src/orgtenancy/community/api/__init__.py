@@ -126,6 +126,7 @@ _GROUPS = (
         status=204,
         problems=(403, 404, 409),
     ),
+    Endpoint("GET", "/groups/{group_id}/bans", members.list_banned, problems=(403, 404)),
     Endpoint(
         "PUT",
         "/groups/{group_id}/bans/{user_id}",

@@ -72,6 +72,13 @@ def list_invited(
     return _views(session, GroupMemberRepository(session).find_invited(group_id, caller.id, query))
 
 
+def list_banned(
+    session: Session, caller: Caller, *, group_id: UUID, query: PageRequest
+) -> Page[MemberView]:
+    """List who is banned; for moderators of the group."""
+    return _views(session, GroupMemberRepository(session).find_banned(group_id, caller.id, query))
+
+
 def list_own_invitations(
     session: Session, caller: Caller, *, query: PageRequest
 ) -> Page[MemberView]:

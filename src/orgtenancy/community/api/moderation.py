@@ -84,11 +84,12 @@ class ActivityView(View):
 
 
 class ActivityQuery(PageRequest):
-    """Whose activity, or that of which thing."""
+    """Whose activity, or what kind; or what was done to one thing."""
 
     user_id: UserId | None = None
     entity_type: Word | None = None
     entity_id: Word | None = None
+    action: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
 
 
 def list_flagged_messages(
@@ -127,5 +128,5 @@ def list_activity(session: Session, caller: Caller, *, query: ActivityQuery) -> 
     if query.entity_type is not None and query.entity_id is not None:
         found = activity.for_target(query.entity_type, query.entity_id, query)
     else:
-        found = activity.find(query, user_id=query.user_id)
+        found = activity.find(query, user_id=query.user_id, action=query.action)
     return found.map(ActivityView.of)

@@ -26,6 +26,7 @@ class ActivityLog(Base):
         length("entity_id", 1, MAX_ENTITY_LENGTH),
         Index("ix_activity_logs_user", "user_id", "id"),
         Index("ix_activity_logs_entity", "entity_type", "entity_id", "id"),
+        Index("ix_activity_logs_action", "action", "id"),
         Index("ix_activity_logs_created_at", "created_at"),
     )
 

@@ -561,6 +561,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_activity_logs")),
     )
+    op.create_index("ix_activity_logs_action", "activity_logs", ["action", "id"])
     op.create_index("ix_activity_logs_created_at", "activity_logs", ["created_at"])
     op.create_index("ix_activity_logs_entity", "activity_logs", ["entity_type", "entity_id", "id"])
     op.create_index("ix_activity_logs_user", "activity_logs", ["user_id", "id"])
