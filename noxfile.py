@@ -18,6 +18,8 @@ nox.options.sessions = ["quick"]
 
 PYPROJECT = Path("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13"]
+# Each has a database of its own on one embedded server.
+WORKERS = ("--numprocesses=auto", "--maxprocesses=4")
 SQLALCHEMY = {"2.0": "sqlalchemy>=2.0.44,<2.1", "2.1": "sqlalchemy>=2.1,<2.2"}
 
 
@@ -67,14 +69,14 @@ def demo(session: nox.Session) -> None:
 def quick(session: nox.Session) -> None:
     """Run the tests that are not marked slow."""
     install(session, "all", groups=("tests",))
-    session.run("pytest", "-m", "not slow", *session.posargs)
+    session.run("pytest", *WORKERS, "-m", "not slow", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all tests, or those that the arguments name."""
     install(session, "all", groups=("tests",))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *WORKERS, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -82,7 +84,7 @@ def tests(session: nox.Session) -> None:
 def matrix(session: nox.Session, sqlalchemy: str) -> None:
     """Run all tests on every supported Python and SQLAlchemy."""
     install(session, "all", groups=("tests",), also=(SQLALCHEMY[sqlalchemy],))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *WORKERS, *session.posargs)
 
 
 @nox.session

@@ -192,7 +192,7 @@ def test_a_cursor_with_values_of_other_types_is_refused_where_the_list_says_its_
         decode_cursor(ORDER, cursor, len(key), types=types)
 
 
-@pytest.mark.parametrize("value", [1.5, b"a", object(), ("a",), ["a"]], ids=repr)
+@pytest.mark.parametrize("value", [1.5, b"a", ("a",), ["a"], {"a"}], ids=repr)
 def test_a_key_of_another_type_cannot_be_made_a_cursor(value: object) -> None:
     with pytest.raises(TypeError, match=f"a cursor cannot hold a {type(value).__name__}"):
         encode_cursor(ORDER, [value])

@@ -3,6 +3,20 @@
 It uses nothing of `orgtenancy` that a host could not use, and shows how a module is made:
 models without a schema, revisions on a branch of their own, one file per aggregate, and
 its HTTP API as a table of endpoints.
+
+```
+models/  migrations/  settings     the tables, how they are made, and what can be tuned
+profiles                           claims: what a token says of a person
+posts  likes                       feeds: the lists of posts
+comments                           threads: how they are read
+groups  members                    slugs; standing: who may do what; transitions: how it is done
+conversations  participants        places: who is there, and has read how far
+messages                           sending: numbered, changed, buried; flags: reported
+activity                           the log
+visibility  search  inputs         what all of them decide by
+keys  rows                         UUIDs, and what a session holds
+api/                               the same over HTTP, chapter by chapter
+```
 """
 
 from pathlib import Path
