@@ -115,7 +115,12 @@ def outcome(act: Callable[[], GroupMember | None]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("privacy", "archived"), [("public", False), ("private", True), ("secret", False)]
+    ("privacy", "archived"),
+    [
+        ("public", False),
+        pytest.param("private", True, marks=pytest.mark.slow),
+        pytest.param("secret", False, marks=pytest.mark.slow),
+    ],
 )
 def test_what_everybody_can_do_to_everybody(
     run: Runner, organization: Organization, privacy: Privacy, archived: bool

@@ -23,6 +23,8 @@ from tests.embedded.support import (
     value,
 )
 
+pytestmark = pytest.mark.slow  # a server, or several, for each test
+
 
 def test_a_temporary_server_runs_and_leaves_nothing(place: Path, major: int) -> None:
     with embedded.server(major=major) as pg:
@@ -106,7 +108,6 @@ def test_two_handles_of_one_process_share_a_server(place: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["", "{place!r}"], ids=["temporary", "persistent"])
-@pytest.mark.slow
 def test_starts_at_once_do_not_collide(place: Path, arguments: str) -> None:
     users = [User(arguments.format(place=str(place / "pg"))) for _ in range(4)]
     for user in users:
@@ -173,7 +174,6 @@ def test_a_signal_stops_the_server_and_then_the_process(place: Path, number: int
     assert not user.directory.exists()
 
 
-@pytest.mark.slow
 def test_a_signal_during_the_start_leaves_nothing(place: Path) -> None:
     for delay in (0.1, 0.3, 0.6):
         done = run(

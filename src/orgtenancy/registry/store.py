@@ -31,7 +31,11 @@ def reserve(
     placement: str,
     attributes: Mapping[str, Any],
 ) -> None:
-    """Insert an organization that is being provisioned, unless there is one already."""
+    """Insert an organization that is being provisioned, unless there is one already.
+
+    Any unique key makes it one: with the primary key alone as the arbiter, PostgreSQL
+    reports a concurrent insert as a violation of the schema's name, now and then.
+    """
     connection.execute(
         insert(organizations)
         .values(
@@ -43,7 +47,7 @@ def reserve(
             status=OrganizationStatus.PROVISIONING,
             attributes=dict(attributes),
         )
-        .on_conflict_do_nothing(index_elements=[organizations.c.id])
+        .on_conflict_do_nothing()
     )
 
 

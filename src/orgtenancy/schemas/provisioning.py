@@ -24,6 +24,9 @@ from orgtenancy.schemas import grants
 from orgtenancy.schemas.revisions import Revisions
 from orgtenancy.settings import IsolationLevel
 
+# Every failed attempt of another call takes the reservation of all of them along.
+_MAX_ATTEMPTS = 100
+
 
 def provision(
     database: Database,
@@ -44,7 +47,7 @@ def provision(
     schema = schema_name(organization_id)
     _ = revisions.heads  # a broken module is found before anything is reserved
     engine = database.admin_engine
-    while True:
+    for _ in range(_MAX_ATTEMPTS):
         with engine.begin() as connection:
             store.reserve(
                 connection,
@@ -72,6 +75,13 @@ def provision(
                 placement=database.name,
             ) from error
         return ensure_active(organization)
+    raise ProvisioningFailed(
+        f"organization {organization_id!r} could not be provisioned: its reservation was taken "
+        f"back {_MAX_ATTEMPTS} times, or another organization holds the schema {schema!r}",
+        organization_id=organization_id,
+        schema=schema,
+        placement=database.name,
+    )
 
 
 def _build(
