@@ -73,7 +73,8 @@ def test_a_signal_while_it_starts_leaves_nothing_either(place: Path, delay: floa
         time.sleep(delay)
         assert demo.stop(signal.SIGINT, signal.SIGTERM, gap=0.1) < STOP_WITHIN
         assert demo.processes() == []
-        assert demo.process.returncode == 0
+        # Before its own handlers are in place, the signal ends the interpreter itself.
+        assert demo.process.returncode in (0, -signal.SIGINT, -signal.SIGTERM)
 
 
 def test_the_check_walks_through_the_app(place: Path) -> None:
