@@ -12,6 +12,7 @@ from orgtenancy.repository import (
     awaitable,
 )
 from orgtenancy.schemas import SchemaManager
+from orgtenancy.schemas.fleet import JobOptions, Wave
 from orgtenancy.settings import ModuleSettings, Settings
 from orgtenancy.tenancy import Tenancy
 
@@ -20,6 +21,7 @@ __all__ = [
     "AsyncOrganizationAwareRepository",
     "Caller",
     "Endpoint",
+    "JobOptions",
     "ModuleSettings",
     "OrgTenancyError",
     "Organization",
@@ -31,6 +33,7 @@ __all__ = [
     "SchemaManager",
     "Settings",
     "Tenancy",
+    "Wave",
     "awaitable",
     "current_actor",
     "current_organization",

@@ -14,7 +14,11 @@ OrgTenancyError
 │   └── OrganizationUnavailable           it exists, but is not open for work
 ├── SchemaError
 │   ├── ProvisioningFailed
-│   └── DropRefused
+│   ├── DropRefused
+│   ├── RevisionNotFound                  no file has this revision
+│   ├── JobLocked                         another runner works on the placement
+│   ├── JobNotFound                       the journal has no such job
+│   └── JobFailed                         some organizations were not done; a resume goes on
 ├── IdentityError
 │   ├── Unauthenticated                   no token, or one that proves nothing
 │   ├── IdentityProviderUnavailable       a token cannot be checked now
@@ -175,6 +179,40 @@ class DropRefused(SchemaError):
     """An organization was not dropped, because a safeguard forbids it."""
 
     code = "drop_refused"
+
+
+class RevisionNotFound(SchemaError):
+    """No file of a module has this revision."""
+
+    code = "revision_not_found"
+
+
+class JobLocked(SchemaError):
+    """Another runner works on the placement; the message tells who."""
+
+    code = "job_locked"
+
+
+class JobNotFound(SchemaError):
+    """The journal has no such job."""
+
+    code = "job_not_found"
+
+
+class JobFailed(SchemaError):
+    """A job ended with organizations that were not done.
+
+    What was done stays done, and the journal knows the rest.
+
+    Attributes:
+        job_id: The job, which can be resumed.
+    """
+
+    code = "job_failed"
+
+    def __init__(self, message: str, *, job_id: int | None = None, **about: Unpack[About]) -> None:
+        super().__init__(message, **about)
+        self.job_id = job_id
 
 
 class IdentityError(OrgTenancyError):

@@ -14,6 +14,7 @@ import secrets
 from orgtenancy.errors import InvalidOrganizationId
 
 SCHEMA_PREFIX = "org_"
+SPARE_PREFIX = "orgtenancy_spare_"
 REGISTRY_SCHEMA = "orgtenancy"
 MAX_ID_LENGTH = 59
 
@@ -64,6 +65,11 @@ def new_role_name(database: str) -> str:
     carries a digest of the database's name: two databases on one server never collide.
     """
     return f"{role_prefix(database)}{secrets.token_hex(8)}"
+
+
+def spare_schema_name(role: str) -> str:
+    """Return the name of the schema of a spare, which no organization's schema can have."""
+    return SPARE_PREFIX + role.rpartition("_")[2]
 
 
 def control_role_name(database: str) -> str:

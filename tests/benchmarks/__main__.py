@@ -7,8 +7,12 @@ import importlib
 
 #: What there is, and the module that measures it.
 BENCHMARKS = {
+    "alembic_threads": "tests.benchmarks.alembic_threads",
     "community": "tests.benchmarks.community",
+    "drift": "tests.benchmarks.drift",
     "instructions": "tests.benchmarks.instructions",
+    "migration": "tests.benchmarks.migration",
+    "provisioning": "tests.benchmarks.provisioning",
     "request_path": "tests.benchmarks.request_path",
 }
 

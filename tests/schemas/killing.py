@@ -1,8 +1,9 @@
 """Processes that kill themselves in the middle: `python -m tests.schemas.killing`.
 
-Each line of the input is a job: what to do, for which organization, and at which point to
-die: a statement about to be sent, or one whose result has arrived. The answer is the number
-of points that were passed, or `killed`. Each job runs in a child of its own.
+Each line of the input is a job: what to do, for which organization or how often, and at
+which point to die: a statement about to be sent, or one whose result has arrived. The
+answer is the number of points that were passed, or `killed`. Each job runs in a child of
+its own.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ for owner, name in ((BaseConnection, "_exec_command"), (BaseCursor, "_maybe_prep
 def work(tenancy: Tenancy, job: str, organization_id: str) -> None:
     if job == "provision":
         tenancy.schemas.provision(organization_id)
+    elif job == "fill":
+        tenancy.schemas.spares.fill(int(organization_id))
     else:
         tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
 

@@ -172,40 +172,81 @@ def test_a_revision_that_is_no_python_is_refused(
     assert "mine" in refused_at_install(bare_database, module)
 
 
+INDEX = """
+with op.get_context().autocommit_block():
+    op.execute('CREATE INDEX CONCURRENTLY items_idx ON items (id)')
+    op.create_index('items_name', 'items', ['id'], unique=True, postgresql_concurrently=True)
+"""
+
+
 @pytest.mark.parametrize("online", [False, True], ids=["rendered", "online"])
-def test_a_revision_that_would_commit_half_way_is_refused(
+def test_a_revision_that_takes_no_transaction_is_part_of_one_in_a_fresh_schema(
     bare_database: FreshDatabase, make_module: MakeModule, online: bool
 ) -> None:
-    # After its COMMIT the search_path is the server's own: the rest would land in `public`.
-    module = make_module(
-        "mine",
-        ("op.get_bind()\n" if online else "") + ITEMS,
-        "with op.get_context().autocommit_block():\n"
-        "    op.execute('CREATE INDEX CONCURRENTLY items_idx ON items (id)')",
-        "op.create_table('later', sa.Column('id', sa.Integer))",
-    )
-    with bare_database.tenancy([module]) as tenancy:
+    first = "op.get_bind()\n" if online else ""
+    later = "op.create_table('later', sa.Column('id', sa.Integer))"
+    module = make_module("mine", ITEMS, first + INDEX, later)
+    broken = make_module("broken", ITEMS, first + INDEX, "op.execute('SELECT 1/0')")
+    with bare_database.tenancy([broken]) as tenancy:
         tenancy.install()
-        with pytest.raises(ProvisioningFailed, match="autocommit_block"):
+        with pytest.raises(ProvisioningFailed, match="division by zero"):
             tenancy.schemas.provision("acme")
         assert all_organizations(tenancy) == []
-    assert bare_database.schemas() == set()
-    assert bare_database.roles() == set()
+    assert bare_database.schemas() == bare_database.roles() == set()
+    with bare_database.tenancy([module]) as tenancy:
+        assert tenancy.schemas.provision("acme").revisions == {"mine": "mine_0003"}
+    assert bare_database.ask(
+        "SELECT indexrelid::regclass::text, indisvalid FROM pg_index "
+        "WHERE indrelid = 'org_acme.items'::regclass ORDER BY 1"
+    ) == [
+        ("org_acme.items_idx", True),
+        ("org_acme.items_name", True),
+        ("org_acme.items_pkey", True),
+    ]
     assert bare_database.ask("SELECT to_regclass('public.later')") == [(None,)]
 
 
-@pytest.mark.parametrize("online", [False, True], ids=["rendered", "online"])
-def test_a_revision_that_leaves_the_transaction_by_itself_is_refused(
-    bare_database: FreshDatabase, make_module: MakeModule, online: bool
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ("op.execute('COMMIT')", "ends the transaction by itself"),
+        ("op.execute('-- why\\n /* not */ rollback')", "ends the transaction by itself"),
+        ("op.execute('CREATE INDEX CONCURRENTLY later ON items (id)')", "takes no transaction"),
+        (
+            "op.create_index('later', 'items', ['id'], postgresql_concurrently=True)",
+            "takes no transaction",
+        ),
+    ],
+    ids=["commit", "rollback", "concurrently", "create_index"],
+)
+def test_a_revision_that_leaves_the_transaction_by_itself_is_refused_before_anything_is_made(
+    bare_database: FreshDatabase, make_module: MakeModule, body: str, rule: str
 ) -> None:
-    module = make_module(
-        "mine",
-        ("op.get_bind()\n" if online else "") + ITEMS,
-        "op.execute('COMMIT')",
-        "op.create_table('later', sa.Column('id', sa.Integer))",
-    )
+    module = make_module("mine", ITEMS, body, "pass")
     with bare_database.tenancy([module]) as tenancy:
         tenancy.install()
-        with pytest.raises(ProvisioningFailed):
+        with pytest.raises(ConfigurationError, match=f"'mine_0002'.*{rule}"):
             tenancy.schemas.provision("acme")
+        with pytest.raises(ConfigurationError, match=f"'mine_0002'.*{rule}"):
+            tenancy.schemas.spares.fill(1)
+        assert all_organizations(tenancy) == []
+        assert bare_database.ask("SELECT count(*) FROM orgtenancy.spares") == [(0,)]
+    assert bare_database.schemas() == bare_database.roles() == set()
+
+
+@pytest.mark.parametrize(
+    "leaving", ["op.execute('COMMIT')", "op.get_bind().exec_driver_sql('/* */ commit')"]
+)
+def test_a_revision_that_leaves_the_transaction_while_it_runs_online_is_stopped_before_it(
+    bare_database: FreshDatabase, make_module: MakeModule, leaving: str
+) -> None:
+    # After its COMMIT the search_path is the server's own: the rest would land in `public`.
+    later = "op.create_table('later', sa.Column('id', sa.Integer))"
+    module = make_module("mine", ITEMS, f"op.get_bind()\n{leaving}\n{later}")
+    with bare_database.tenancy([module]) as tenancy:
+        tenancy.install()
+        with pytest.raises(ProvisioningFailed, match="'mine_0002' ends the transaction"):
+            tenancy.schemas.provision("acme")
+        assert all_organizations(tenancy) == []
+    assert bare_database.schemas() == bare_database.roles() == set()
     assert bare_database.ask("SELECT to_regclass('public.later')") == [(None,)]

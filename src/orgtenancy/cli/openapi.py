@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orgtenancy.modules import OrganizationModule
+from orgtenancy.cli.context import find_module
+from orgtenancy.cli.output import Json, show_document
+from orgtenancy.errors import ConfigurationError
 from orgtenancy.tenancy import Tenancy
 
 # Nothing connects to it: a document is made of the modules alone.
@@ -27,6 +28,7 @@ def openapi(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Print the OpenAPI document of modules; by default the community's."""
     try:
@@ -35,27 +37,16 @@ def openapi(
         raise typer.BadParameter(
             "the document is made with FastAPI: python3 -m pip install 'orgtenancy[fastapi]'"
         ) from error
-    modules = [find_module(place) for place in module or ["orgtenancy.community:community"]]
+    try:
+        modules = [find_module(place) for place in module or ["orgtenancy.community:community"]]
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from error
     tenancy = Tenancy(_NO_DATABASE, modules=modules)
     document = openapi_document(tenancy, title=title, version=version, prefix=prefix)
-    text = json.dumps(document, indent=2, ensure_ascii=False)
     if output is None:
-        typer.echo(text)
-    else:
-        output.write_text(f"{text}\n", encoding="utf-8")
-
-
-def find_module(place: str) -> OrganizationModule:
-    """Return the module at `package.module:name`.
-
-    Raises:
-        typer.BadParameter: If there is none.
-    """
-    path, _, name = place.partition(":")
-    try:
-        found = getattr(import_module(path), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise typer.BadParameter(f"no module at {place!r}: {error}") from error
-    if not isinstance(found, OrganizationModule):
-        raise typer.BadParameter(f"{place!r} is a {type(found).__name__}, no OrganizationModule")
-    return found
+        show_document(document)
+        return
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    output.write_text(f"{text}\n", encoding="utf-8")
+    if as_json:
+        show_document({"output": str(output)})

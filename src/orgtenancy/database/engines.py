@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-from functools import cache
-from threading import RLock
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, cached_property
+from threading import RLock, Semaphore
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -33,6 +34,9 @@ from orgtenancy.settings import IsolationLevel, Settings
 # A closed session stays closed: work that a task does after the block would be lost.
 _SESSION_OPTIONS: Mapping[str, Any] = {"expire_on_commit": False, "close_resets_only": False}
 
+# Connections of the owner that are kept; more are opened under load, then closed.
+_ADMIN_POOL_SIZE = 2
+
 
 def normalize_url(url: str | URL) -> URL:
     """Return a URL for psycopg 3, whichever way PostgreSQL was spelled.
@@ -51,6 +55,15 @@ def normalize_url(url: str | URL) -> URL:
     if not parsed.database:
         raise ConfigurationError("the database URL names no database")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def connect_options(url: URL, *, connect_timeout: int) -> dict[str, Any]:
+    """Return what psycopg's own `connect` takes for a URL."""
+    return {
+        "connect_timeout": connect_timeout,
+        **url.query,
+        **url.translate_connect_args(username="user", database="dbname"),
+    }
 
 
 _databases: WeakSet[Database] = WeakSet()
@@ -116,6 +129,7 @@ class Database:
         self._engine: Engine | None = None
         self._async_engine: AsyncEngine | None = None
         self._admin_engine: Engine | None = None
+        self._brief_work = Semaphore(_ADMIN_POOL_SIZE)
 
     @property
     def engine(self) -> Engine:
@@ -143,20 +157,49 @@ class Database:
         Raises:
             ConfigurationError: If no `admin_url` was given.
         """
+        with self._lock:
+            if self._admin_engine is None:
+                self._admin_engine = self.make_admin_engine(
+                    pool_size=_ADMIN_POOL_SIZE, max_overflow=self.settings.max_overflow
+                )
+            return self._admin_engine
+
+    @contextmanager
+    def brief_admin_connection(self) -> Iterator[Connection]:
+        """Lend a connection of the owner for work that takes less time than connecting.
+
+        Many at once wait for the connections that are kept, and open no others.
+        """
+        with self._brief_work, self.admin_engine.connect() as connection:
+            yield connection
+
+    def make_admin_engine(self, *, options: str | None = None, **engine_options: Any) -> Engine:
+        """Return a new engine of the owner; the caller disposes of it.
+
+        Args:
+            options: Options of the session, as libpq has them: `-c name=value`.
+            **engine_options: As `create_engine` takes them.
+
+        Raises:
+            ConfigurationError: If no `admin_url` was given.
+        """
         if self.admin_url is None:
             raise ConfigurationError(
                 "this needs the owner of the schemas: give Tenancy an admin_url",
                 placement=self.name,
             )
-        with self._lock:
-            if self._admin_engine is None:
-                self._admin_engine = create_engine(
-                    self.admin_url,
-                    pool_size=2,
-                    max_overflow=self.settings.max_overflow,
-                    connect_args={"connect_timeout": self.settings.connect_timeout},
-                )
-            return self._admin_engine
+        arguments: dict[str, Any] = {"connect_timeout": self.settings.connect_timeout}
+        if options is not None:
+            given = self.admin_url.query.get("options", "")
+            arguments["options"] = f"{given} {options}".strip()
+        return create_engine(self.admin_url, connect_args=arguments, **engine_options)
+
+    @cached_property
+    def has_citus(self) -> bool:
+        """Whether the server is a Citus coordinator, which has rules of its own."""
+        with self.admin_engine.connect() as connection:
+            query = text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
+            return bool(connection.scalar(query))
 
     def scope_of(self, organization: Organization) -> Scope:
         """Return the scope of an organization's transactions on this placement."""
@@ -215,6 +258,7 @@ class Database:
         Two processes on one socket would read each other's answers.
         """
         self._lock = RLock()
+        self._brief_work = Semaphore(_ADMIN_POOL_SIZE)
         self._logins.renew_lock()
         self._async_logins.renew_lock()
         async_engines = (self._async_engine, *self._async_logins.pop_all())
@@ -223,19 +267,19 @@ class Database:
             if engine is not None:
                 engine.dispose(close=False)
 
-    def login_url(self, organization: Organization) -> URL:
+    def role_url(self, role: str) -> URL:
         """Return the URL of an organization's own login, at level `login`."""
         if self.settings.login_secret is None:
             raise ConfigurationError("isolation 'login' needs a login_secret")
-        secret, role = self.settings.login_secret.get_secret_value(), organization.role_name
+        secret = self.settings.login_secret.get_secret_value()
         return self.url.set(username=role, password=login_password(secret, role))
 
     def _login_engine(self, organization: Organization) -> Engine:
-        url = self.login_url(organization)
+        url = self.role_url(organization.role_name)
         return make_engine(url, self.settings, self.settings.login_pool_size)
 
     def _async_login_engine(self, organization: Organization) -> AsyncEngine:
-        url = self.login_url(organization)
+        url = self.role_url(organization.role_name)
         return make_async_engine(url, self.settings, self.settings.login_pool_size)
 
     def _dispose_later(self, engine: AsyncEngine) -> None:

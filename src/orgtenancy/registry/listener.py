@@ -6,11 +6,12 @@ import logging
 import os
 from collections.abc import Callable
 from threading import Event, Lock, Thread
-from typing import Any
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import URL
+
+from orgtenancy.database.engines import connect_options
 
 CHANNEL = "orgtenancy_organizations"
 
@@ -90,9 +91,5 @@ class ChangeListener:
                 delay = min(delay * 2, _MAX_DELAY)
 
     def _connect(self) -> psycopg.Connection:
-        options: dict[str, Any] = {
-            "connect_timeout": self._connect_timeout,
-            **self._url.query,
-            **self._url.translate_connect_args(username="user", database="dbname"),
-        }
+        options = connect_options(self._url, connect_timeout=self._connect_timeout)
         return psycopg.Connection.connect(autocommit=True, **options)

@@ -7,10 +7,13 @@ changes together with what it describes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from psycopg import sql
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from orgtenancy.naming import REGISTRY_SCHEMA
 from orgtenancy.organizations import TRANSITIONS, Organization, OrganizationStatus
@@ -19,6 +22,11 @@ from orgtenancy.registry.listener import CHANNEL
 from orgtenancy.registry.tables import organization_from, organizations
 
 _ORDER = f"{REGISTRY_SCHEMA}.organizations"
+
+# Built once: to build a statement takes about as long as to run it.
+_RESERVE = insert(organizations).on_conflict_do_nothing()
+_FIND = select(organizations).where(organizations.c.id == bindparam("key"))
+_FIND_LOCKED = _FIND.with_for_update()
 
 
 def reserve(
@@ -37,17 +45,16 @@ def reserve(
     reports a concurrent insert as a violation of the schema's name, now and then.
     """
     connection.execute(
-        insert(organizations)
-        .values(
-            id=organization_id,
-            name=name,
-            schema_name=schema,
-            role_name=role,
-            placement=placement,
-            status=OrganizationStatus.PROVISIONING,
-            attributes=dict(attributes),
-        )
-        .on_conflict_do_nothing()
+        _RESERVE,
+        {
+            "id": organization_id,
+            "name": name,
+            "schema_name": schema,
+            "role_name": role,
+            "placement": placement,
+            "status": OrganizationStatus.PROVISIONING,
+            "attributes": dict(attributes),
+        },
     )
 
 
@@ -55,8 +62,8 @@ def find(
     connection: Connection, organization_id: str, *, lock: bool = False
 ) -> Organization | None:
     """Return an organization, locked until the transaction ends if asked, or None."""
-    statement = select(organizations).where(organizations.c.id == organization_id)
-    row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+    statement = _FIND_LOCKED if lock else _FIND
+    row = connection.execute(statement, {"key": organization_id}).one_or_none()
     return None if row is None else organization_from(row)
 
 
@@ -93,6 +100,18 @@ def change_status(
     return _change(connection, organization_id, status)
 
 
+def rename(connection: Connection, organization_id: str, name: str) -> Organization | None:
+    """Give an organization another display name; None if there is none."""
+    row = connection.execute(
+        update(organizations)
+        .where(organizations.c.id == organization_id)
+        .values(name=name, updated_at=func.now())
+        .returning(*organizations.c)
+    ).one_or_none()
+    announce(connection, organization_id)
+    return None if row is None else organization_from(row)
+
+
 def remove(connection: Connection, organization_id: str, status: OrganizationStatus) -> bool:
     """Delete an organization's row if it has this status, and return whether it did."""
     result = connection.execute(
@@ -109,15 +128,28 @@ def announce(connection: Connection, organization_id: str) -> None:
     connection.execute(select(func.pg_notify(CHANNEL, organization_id)))
 
 
+def announcement(organization_id: str) -> sql.Composable:
+    """Return the statement of `announce`, to be sent together with others."""
+    return sql.SQL("SELECT pg_notify({}, {})").format(CHANNEL, organization_id)
+
+
 def _change(
     connection: Connection, organization_id: str, status: OrganizationStatus, **values: Any
 ) -> Organization | None:
-    sources = [source for source, targets in TRANSITIONS.items() if status in targets]
-    row = connection.execute(
-        update(organizations)
-        .where(organizations.c.id == organization_id, organizations.c.status.in_(sources))
-        .values(status=status, updated_at=func.now(), **values)
-        .returning(*organizations.c)
-    ).one_or_none()
-    announce(connection, organization_id)
+    statement = _change_statement(status, *values)
+    given = {f"new_{name}": value for name, value in values.items()}
+    row = connection.execute(statement, {"key": organization_id, **given}).one_or_none()
     return None if row is None else organization_from(row)
+
+
+@cache
+def _change_statement(status: OrganizationStatus, *names: str) -> ReturningUpdate[Any]:
+    """Return the guarded UPDATE to a status, which also announces the change."""
+    sources = [source for source, targets in TRANSITIONS.items() if status in targets]
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+    return (
+        update(organizations)
+        .where(organizations.c.id == bindparam("key"), organizations.c.status.in_(sources))
+        .values(status=status, updated_at=func.now(), **values)
+        .returning(*organizations.c, func.pg_notify(CHANNEL, organizations.c.id))
+    )

@@ -49,18 +49,10 @@ def drop(database: Database, organization_id: str, *, confirm: str, force: bool)
     with database.admin_engine.begin() as connection:
         if (current := _find_closed(connection, organization)) is None:
             return  # a call beside this one was faster
-        schema, role = sql.Identifier(organization.schema_name), organization.role_name
-        statements: list[sql.Composable] = [
-            sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema)
-        ]
-        if grants.role_exists(connection, role):
-            name = sql.Identifier(role)
-            # An owner that is no superuser needs the role's rights to take them away.
-            version = grants.server_version(connection)
-            statements.append(grants.inherit(role, version))
-            statements.append(sql.SQL("DROP OWNED BY {}").format(name))
-            statements.append(sql.SQL("DROP ROLE {}").format(name))
-        grants.execute(connection, statements)
+        statements = objects.final_drop_statements(
+            connection, organization.schema_name, organization.role_name
+        )
+        grants.execute(connection, statements, one_by_one=database.has_citus)
         store.remove(connection, organization_id, current.status)
 
 
@@ -128,7 +120,7 @@ def _drop_batch(database: Database, organization: Organization) -> bool:
             connection, organization.schema_name, database.settings.drop_batch_size
         )
         if statements:
-            grants.execute(connection, statements)
+            grants.execute(connection, statements, one_by_one=database.has_citus)
         return bool(statements)
 
 

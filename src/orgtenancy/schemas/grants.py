@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.naming import REGISTRY_SCHEMA
-from orgtenancy.schemas.revisions import VERSION_TABLE
+from orgtenancy.schemas.revisions.rendering import VERSION_TABLE
 
 _name = sql.Identifier
 
@@ -27,16 +27,34 @@ _PREDEFINED = (
 )
 
 
-def execute(connection: Connection, statements: Iterable[sql.Composable]) -> None:
-    """Send composed statements to the server as one message."""
-    script = sql.SQL("; ").join(statements).as_bytes(None).decode()
-    connection.execution_options(no_parameters=True).exec_driver_sql(script)
+def execute(
+    connection: Connection,
+    statements: Iterable[sql.Composable],
+    *,
+    one_by_one: bool = False,
+) -> None:
+    """Send composed statements to the server, as one message unless it takes only one each."""
+    send(connection, texts(statements), one_by_one=one_by_one)
+
+
+def texts(statements: Iterable[sql.Composable]) -> list[str]:
+    """Return composed statements as `send` takes them."""
+    return [statement.as_bytes(None).decode() for statement in statements]
+
+
+def send(connection: Connection, statements: Iterable[str], *, one_by_one: bool = False) -> None:
+    """Send statements as they are, as `execute` does."""
+    for message in statements if one_by_one else [";\n".join(statements)]:
+        if message:
+            # For this statement only: set on the connection, the option would stay there,
+            # and double the percent signs of all that a revision runs on it.
+            connection.exec_driver_sql(message, execution_options={"no_parameters": True})
 
 
 def server_version(connection: Connection) -> int:
-    """Return the server's major version."""
-    number = connection.scalar(text("SHOW server_version_num"))
-    return int(str(number)) // 10_000
+    """Return the server's major version, which the driver was told when it connected."""
+    driver: Any = connection.connection.driver_connection
+    return int(driver.info.server_version) // 10_000
 
 
 def membership(role: str, login: str, version: int) -> sql.Composable:
@@ -138,7 +156,7 @@ def check_login(connection: Connection, login: str) -> None:
         "bypasses row security": row.rolbypassrls,
         "is also the owner of the schemas": row.is_owner,
     }
-    powers |= {f"may become {role!r}": True for role in _dangerous_roles(connection, login)}
+    powers |= {f"may become {role!r}": True for role in dangerous_roles(connection, login)}
     if found := [power for power, has_it in powers.items() if has_it]:
         raise ConfigurationError(
             f"the app's login {login!r} {' and '.join(found)}: PostgreSQL could not keep it "
@@ -148,7 +166,7 @@ def check_login(connection: Connection, login: str) -> None:
         execute(connection, [sql.SQL("ALTER ROLE {} NOINHERIT").format(_name(login))])
 
 
-def _dangerous_roles(connection: Connection, login: str) -> Sequence[str]:
+def dangerous_roles(connection: Connection, login: str) -> Sequence[str]:
     """Return the roles that a login is a member of, and that reach past any schema.
 
     That it does not inherit from them is no help: it may still `SET ROLE`, and from

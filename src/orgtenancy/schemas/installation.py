@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from psycopg import sql
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, union_all
 
 from orgtenancy import registry
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.naming import REGISTRY_SCHEMA
-from orgtenancy.registry.tables import organizations
+from orgtenancy.registry.tables import organizations, spares
 from orgtenancy.schemas import grants
-from orgtenancy.schemas.revisions import script_directory, upgrade
+from orgtenancy.schemas.revisions import script_directory
+from orgtenancy.schemas.revisions.applying import upgrade
 from orgtenancy.settings import IsolationLevel
 
 # Transaction-level, so that a pooler in transaction mode serves it. The number is the
@@ -53,10 +54,16 @@ def install(database: Database) -> None:
             _grant_organizations(connection, login, version)
 
 
+def registry_heads() -> tuple[str, ...]:
+    """Return the newest revisions of the registry itself."""
+    return tuple(script_directory([_MIGRATIONS]).get_heads())
+
+
 def _grant_organizations(connection: Connection, login: str, version: int) -> None:
     """Let a login that is new here take the roles of the organizations that are not."""
+    known = union_all(select(organizations.c.role_name), select(spares.c.role_name)).subquery()
     missing = connection.scalars(
-        select(organizations.c.role_name).where(
+        select(known.c.role_name).where(
             text(
                 "EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role_name AND NOT EXISTS ("
                 "SELECT FROM pg_auth_members m WHERE m.roleid = r.oid "

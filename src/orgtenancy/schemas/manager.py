@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from threading import Event
 from typing import Any
 
 from orgtenancy.database.engines import Database
@@ -13,10 +14,23 @@ from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.registry import store
+from orgtenancy.schemas.building import SchemaBuilder
+from orgtenancy.schemas.drift import (
+    DriftReport,
+    RepairPlan,
+    RepairReport,
+    apply_repair,
+    check,
+    plan_repair,
+)
 from orgtenancy.schemas.dropping import drop
+from orgtenancy.schemas.fleet import Fleet, FleetStatus, Job, JobOptions
+from orgtenancy.schemas.fleet.manager import DEFAULT_OPTIONS, OnProgress
 from orgtenancy.schemas.installation import install
 from orgtenancy.schemas.provisioning import provision
-from orgtenancy.schemas.revisions import Revisions
+from orgtenancy.schemas.revisions import HEADS, Revisions
+from orgtenancy.schemas.revisions.applying import Limits
+from orgtenancy.schemas.spares import Spares
 
 _FIRST_PAGE = PageRequest()
 
@@ -30,6 +44,11 @@ class SchemaManager:
         database: The placement.
         modules: What every organization's schema contains.
         on_change: Called in this process with the id of an organization that changed.
+
+    Attributes:
+        revisions: The revisions of the modules.
+        fleet: Migrations and other jobs over all organizations.
+        spares: Schemas that are made ahead of time.
     """
 
     def __init__(
@@ -42,6 +61,9 @@ class SchemaManager:
         self._database = database
         self._on_change = on_change
         self.revisions = Revisions(modules)
+        self._builder = SchemaBuilder(database, self.revisions)
+        self.spares = Spares(self._builder)
+        self.fleet = Fleet(database, self.revisions)
 
     def install(self) -> None:
         """Prepare the database: the registry, and the rights of the app's login.
@@ -63,7 +85,8 @@ class SchemaManager:
     ) -> Organization:
         """Make an organization with all tables of the modules, ready for work.
 
-        Calling it again, also from several processes at once, gives the same organization.
+        Where a spare is ready, it is claimed, in a few milliseconds. Calling it again, also
+        from several processes at once, gives the same organization.
 
         Args:
             organization_id: The identity provider's id.
@@ -76,13 +99,13 @@ class SchemaManager:
             ProvisioningFailed: If its schema could not be made; nothing of it remains.
         """
         organization = provision(
-            self._database,
-            self.revisions,
+            self._builder,
             organization_id,
             name=name,
             attributes=attributes or {},
         )
         self._on_change(organization_id)
+        self.spares.claimed()
         return organization
 
     async def provision_async(
@@ -137,6 +160,120 @@ class SchemaManager:
     ) -> Page[Organization]:
         """Return a page of the organizations, as `list` does."""
         return await asyncio.to_thread(self.list, page, status=status)
+
+    def status(self) -> FleetStatus:
+        """Return which revisions the organizations are at: one query over the registry."""
+        return self.fleet.status()
+
+    def migrate(
+        self,
+        target: str = HEADS,
+        *,
+        options: JobOptions = DEFAULT_OPTIONS,
+        on_progress: OnProgress = lambda progress: None,
+        cancel: Event | None = None,
+    ) -> Job | None:
+        """Bring all organizations, and the spares, to the newest revisions.
+
+        What `Fleet.migrate` does, which also goes down, and knows of single organizations.
+
+        Args:
+            target: `heads`, a revision's id, `module@head` or `+1`.
+            options: Workers, waves, limits.
+            on_progress: Called after each schema.
+            cancel: Set it to stop: what is begun is finished.
+
+        Returns:
+            The job, or None if all are there already.
+
+        Raises:
+            JobFailed: If some schemas were not migrated; the others were.
+            JobLocked: If another runner works on the placement.
+        """
+        return self.fleet.migrate(target, options=options, on_progress=on_progress, cancel=cancel)
+
+    async def migrate_async(
+        self,
+        target: str = HEADS,
+        *,
+        options: JobOptions = DEFAULT_OPTIONS,
+        on_progress: OnProgress = lambda progress: None,
+    ) -> Job | None:
+        """Bring all organizations to the newest revisions, as `migrate` does, in a thread.
+
+        A task that is cancelled stops the job: what is begun is finished first.
+        """
+        cancel = Event()
+        work = asyncio.create_task(
+            asyncio.to_thread(
+                self.migrate, target, options=options, on_progress=on_progress, cancel=cancel
+            )
+        )
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cancel.set()
+            await asyncio.wait([work])
+            raise
+
+    def drift(self, organizations: Sequence[str] | None = None) -> DriftReport:
+        """Compare every schema with one that is freshly made, in one query over the catalogs.
+
+        The fresh one is made in a transaction that is rolled back: nothing of it is left.
+
+        Args:
+            organizations: Only these; None for all, with the spares, and with what the
+                registry does not know.
+
+        Raises:
+            OrganizationNotFound: If the registry does not have one of them.
+        """
+        return check(self._builder, organizations)
+
+    async def drift_async(self, organizations: Sequence[str] | None = None) -> DriftReport:
+        """Compare every schema with one that is freshly made, as `drift` does."""
+        return await asyncio.to_thread(self.drift, organizations)
+
+    def repair_plan(self, report: DriftReport, *, lock_timeout: float = 1.0) -> RepairPlan:
+        """Return the statements that would mend what a report found; nothing is changed.
+
+        Args:
+            report: What `drift` returned. Its schemas are looked at again.
+            lock_timeout: Seconds that the repair of a schema may wait for a lock.
+        """
+        return plan_repair(self._builder, report, Limits(lock_timeout))
+
+    def repair(self, plan: RepairPlan, *, destructive: bool = False) -> RepairReport:
+        """Run a plan, each schema in one transaction, and check the schemas again.
+
+        A schema that is no longer at the stamps it was planned at is left alone.
+
+        Args:
+            plan: What `repair_plan` returned.
+            destructive: Whether to run also the steps that lose data.
+        """
+        return apply_repair(self._builder, plan, destructive=destructive)
+
+    def rename(self, organization_id: str, name: str) -> Organization:
+        """Give an organization another display name; its id and schema stay.
+
+        Raises:
+            InvalidOrganizationId: If the id breaks a naming rule.
+            OrganizationNotFound: If the registry does not have it.
+        """
+        validate_organization_id(organization_id)
+        with self._database.admin_engine.begin() as connection:
+            organization = store.rename(connection, organization_id, name)
+        if organization is None:
+            raise OrganizationNotFound(
+                f"no organization {organization_id!r}", organization_id=organization_id
+            )
+        self._on_change(organization_id)
+        return organization
+
+    async def rename_async(self, organization_id: str, name: str) -> Organization:
+        """Give an organization another display name, as `rename` does."""
+        return await asyncio.to_thread(self.rename, organization_id, name)
 
     def drop(self, organization_id: str, *, confirm: str, force: bool = False) -> None:
         """Delete an organization with all its data, for good.

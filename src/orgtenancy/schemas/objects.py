@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from psycopg import sql
 from sqlalchemy import Connection, text
 
+from orgtenancy.schemas import grants
+
 _OBJECTS = text(
     """
     WITH relations AS (
@@ -77,6 +79,20 @@ def drop_statements(connection: Connection, schema: str, limit: int) -> list[sql
     quoted = sql.Identifier(schema).as_string(None)
     rows = connection.execute(_OBJECTS, {"schema": quoted, "limit": limit}).all()
     return [_drop_statement(schema, row) for row in rows]
+
+
+def final_drop_statements(connection: Connection, schema: str, role: str) -> list[sql.Composable]:
+    """Return the statements that drop what is left of a schema, and its role."""
+    statements: list[sql.Composable] = [
+        sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+    ]
+    if grants.role_exists(connection, role):
+        # An owner that is no superuser needs the role's rights to take them away.
+        version = grants.server_version(connection)
+        statements.append(grants.inherit(role, version))
+        statements.append(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+        statements.append(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+    return statements
 
 
 def _drop_statement(schema: str, row: Sequence[str]) -> sql.Composable:

@@ -1,0 +1,113 @@
+"""Making one schema: role, schema, tables and rights, in the caller's transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+from psycopg import sql
+from sqlalchemy import Connection
+
+from orgtenancy.database.engines import Database
+from orgtenancy.schemas import grants
+from orgtenancy.schemas.revisions import RevisionPath, Revisions
+from orgtenancy.schemas.revisions.applying import run_fresh
+from orgtenancy.settings import IsolationLevel
+
+
+@dataclass(frozen=True)
+class SchemaBuilder:
+    """Makes the schemas of one placement.
+
+    Attributes:
+        database: The placement.
+        revisions: What every schema contains.
+    """
+
+    database: Database
+    revisions: Revisions
+
+    @property
+    def path(self) -> RevisionPath:
+        """What fills a schema; it has one stage, or none without modules.
+
+        Raises:
+            ConfigurationError: If the modules' revisions are no tree with one head per module.
+        """
+        _ = self.revisions.heads
+        return self.revisions.fresh_path()
+
+    def create_role(self, connection: Connection, role: str) -> list[sql.Composable]:
+        """Return the statements that make the role of a schema, where there are roles."""
+        login = str(self.database.url.username)
+        match self.database.settings.isolation:
+            case IsolationLevel.ROLE:
+                return grants.create_role(role, login, grants.server_version(connection))
+            case IsolationLevel.LOGIN:
+                password = str(self.database.role_url(role).password)
+                return grants.create_login(connection, role, password)
+            case IsolationLevel.SEARCH_PATH:
+                return []
+
+    def grantee(self, role: str) -> str:
+        """Return who gets the rights in a schema: its role, or the app's login without roles."""
+        without_roles = self.database.settings.isolation is IsolationLevel.SEARCH_PATH
+        return str(self.database.url.username) if without_roles else role
+
+    def build(
+        self,
+        connection: Connection,
+        schema: str,
+        role: str,
+        before: list[sql.Composable] | None = None,
+        *,
+        path: RevisionPath | None = None,
+    ) -> None:
+        """Make a schema with all tables of the modules.
+
+        Args:
+            connection: A connection of the owner, in a transaction.
+            schema: Its name.
+            role: Its role.
+            before: Statements to send ahead, such as those that make the role.
+            path: What fills it, if not what leads to the newest revisions.
+        """
+        grantee, path = self.grantee(role), self.path if path is None else path
+        one_by_one = self.database.has_citus
+        begin = [
+            *(before or []),
+            *grants.create_schema(schema, grantee),
+            *grants.enter_schema(schema, self.database.settings.extensions_schema),
+        ]
+        end = grants.protect_versions(schema, grantee) if path else []
+        if (script := path.script) is not None:
+            texts = [*grants.texts(begin), *script, *grants.texts(end)]
+            grants.send(connection, texts, one_by_one=one_by_one)
+            return
+        grants.execute(connection, begin, one_by_one=one_by_one)
+        for stage in path.stages:
+            run_fresh(connection, stage, self.revisions.settings, one_by_one=one_by_one)
+        grants.execute(connection, end, one_by_one=one_by_one)
+
+    @cached_property
+    def settings_digest(self) -> str:
+        """Return a digest of all that a schema is made with, but the revisions.
+
+        Which scopes an endpoint asks for is no matter of the schema.
+        """
+        settings = self.database.settings
+        modules = {
+            module.name: module.settings.model_dump(mode="json", exclude={"scopes"})
+            for module in self.revisions.modules
+        }
+        content = {
+            "isolation": settings.isolation,
+            "extensions_schema": settings.extensions_schema,
+            "login": self.database.url.username,
+            # One without settings may come later, by its revisions alone.
+            "modules": {name: values for name, values in modules.items() if values},
+        }
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

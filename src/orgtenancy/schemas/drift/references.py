@@ -1,0 +1,78 @@
+"""Fresh schemas to compare with, which nobody else ever sees.
+
+They are built in a transaction that is always rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from orgtenancy.errors import RevisionNotFound
+from orgtenancy.naming import new_role_name, spare_schema_name
+from orgtenancy.schemas.building import SchemaBuilder
+from orgtenancy.schemas.revisions import Heads, RevisionPath, Revisions, Stage
+from orgtenancy.schemas.revisions.paths import PlannedRevision
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A schema as its revisions make it.
+
+    Attributes:
+        schema_name: Its name.
+        grantee: Who has the rights in it.
+    """
+
+    schema_name: str
+    grantee: str
+
+
+@contextmanager
+def references(
+    builder: SchemaBuilder, wanted: Collection[Heads]
+) -> Iterator[tuple[Connection, dict[Heads, Reference]]]:
+    """Build a reference for each set of stamps; those with an unknown revision get none.
+
+    Gives the connection in whose transaction they are. Whatever is done on it is rolled back.
+    """
+    with builder.database.admin_engine.connect() as connection:
+        try:
+            built = {}
+            for stamps in wanted:
+                if (way := path_to(builder.revisions, stamps)) is not None:
+                    built[stamps] = _build(connection, builder, way)
+            yield connection, built
+        finally:
+            connection.rollback()
+
+
+def path_to(revisions: Revisions, stamps: Heads) -> RevisionPath | None:
+    """Return the path that makes a fresh schema with some stamps; None if there is no way."""
+    fresh = revisions.fresh_path()
+    if fresh.after == stamps:
+        return fresh
+    try:
+        revisions.revisions_at(stamps)
+    except RevisionNotFound:
+        return None
+    stages: list[Stage] = []
+    planned: list[PlannedRevision] = []
+    heads = Heads()
+    for stamp in sorted(stamps):
+        way = revisions.path(heads, stamp)
+        stages.extend(way.stages)
+        planned.extend(way.revisions)
+        heads = way.after
+    return RevisionPath(Heads(), heads, tuple(stages), tuple(planned)) if heads == stamps else None
+
+
+def _build(connection: Connection, builder: SchemaBuilder, way: RevisionPath) -> Reference:
+    role = new_role_name(str(builder.database.url.database))
+    schema = spare_schema_name(role)
+    create_role = builder.create_role(connection, role)
+    builder.build(connection, schema, role, create_role, path=way)
+    return Reference(schema, builder.grantee(role))

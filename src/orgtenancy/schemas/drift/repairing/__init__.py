@@ -1,0 +1,1 @@
+"""Mending what differs: statements derived from the reference, reviewed, and run."""

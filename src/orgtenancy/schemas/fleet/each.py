@@ -1,0 +1,103 @@
+"""A function of the host as the operation of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from orgtenancy.context import organization_var, session_var, unbind
+from orgtenancy.database.engines import Database
+from orgtenancy.errors import ConfigurationError
+from orgtenancy.organizations import OrganizationStatus
+from orgtenancy.registry import store
+from orgtenancy.schemas.fleet import journal
+from orgtenancy.schemas.fleet.targets import Target, TargetGone, find_targets
+from orgtenancy.schemas.fleet.workers import Worker
+from orgtenancy.schemas.revisions.applying import JournalEntry
+
+TransactionFunction = Callable[[Session], Any]
+
+
+class EachOrganization:
+    """Calls a function in a transaction of each active organization.
+
+    It works as the organization's role, as a request does: what it cannot do to others,
+    PostgreSQL refuses. The journal is written after its commit, so a crash in between makes
+    it run once more.
+
+    Args:
+        database: The placement.
+        function: What is called, with a session; a function of a module, so that a resume
+            finds it again.
+        organization_ids: Only these organizations; None for all.
+
+    Raises:
+        ConfigurationError: If the function cannot be found by its name.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        function: TransactionFunction,
+        *,
+        organization_ids: Sequence[str] | None = None,
+    ) -> None:
+        self._database = database
+        self._function = function
+        self._organization_ids = organization_ids
+        self.kind = f"{function.__module__}:{function.__qualname__}"
+        if find_function(self.kind) is not function:
+            raise ConfigurationError(
+                f"{self.kind} is not what its name says: a job needs a function of a module"
+            )
+
+    def targets(self, connection: Connection) -> list[Target]:
+        """Return the active organizations."""
+        return find_targets(
+            connection,
+            self._database.name,
+            organization_ids=self._organization_ids,
+            with_spares=False,
+            status=OrganizationStatus.ACTIVE,
+        )
+
+    def late_targets(self) -> Sequence[Target]:
+        """Return nobody: who comes later comes with what is new."""
+        return ()
+
+    def apply(self, worker: Worker, target: Target, entry: JournalEntry) -> None:
+        """Call the function for one organization."""
+        with worker.connection() as connection, connection.begin():
+            organization = store.find(connection, str(target.organization_id))
+        if organization is None or organization.role_name != target.role_name:
+            raise TargetGone
+        with self._database.session(organization) as session:
+            bound = organization_var.set(organization), session_var.set(session)
+            try:
+                self._function(session)
+                session.commit()
+            finally:
+                unbind(session_var, bound[1])
+                unbind(organization_var, bound[0])
+        with worker.connection() as connection, connection.begin():
+            journal.mark_done(connection, entry, target.role_name)
+
+
+def find_function(place: str) -> Any:
+    """Return the function at `package.module:name`.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    module, _, name = place.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"no function at {place!r}: {error}") from error
+    return found

@@ -1,0 +1,136 @@
+"""What every command keeps: one JSON document, exit codes, one line for an error, docs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from orgtenancy import embedded
+from orgtenancy.cli.app import app
+from tests.cli.projects import Project
+from tests.cli.walking import commands, options
+from tests.schemas.databases import fresh_database
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+
+# How each command is called here, and how it may end. A new one has to be added.
+CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
+    "init": ((), (0,)),
+    "org create": (("made",), (0,)),
+    "org list": ((), (0,)),
+    "org show": (("acme",), (0,)),
+    "org rename": (("acme", "Acme"), (0,)),
+    "org drop": (("victim", "--confirm", "victim", "--force"), (0,)),
+    "migrate plan": ((), (0,)),
+    "migrate up": ((), (0,)),
+    "migrate down": (("shop@base",), (0,)),
+    "migrate status": (("--check",), (0, 3)),
+    "migrate history": ((), (0,)),
+    "spares fill": (("1",), (0,)),
+    "spares count": ((), (0,)),
+    "spares discard": ((), (0,)),
+    "jobs list": ((), (0,)),
+    "jobs show": (("1",), (0,)),
+    "jobs resume": (("1",), (0,)),
+    "jobs cancel": (("1",), (0,)),
+    "jobs run": (("HOST:read",), (0,)),
+    "drift check": ((), (0, 3)),
+    "drift repair": ((), (0, 3)),
+    "doctor": ((), (0,)),
+    "openapi": ((), (0,)),
+    "revision": (("-m", "More", "--no-autogenerate"), (0,)),
+    "module init": (("billing",), (0,)),
+}
+WITHOUT_DATABASE = {"openapi", "module init", "migrate history", "revision"}
+
+
+@pytest.fixture(scope="module")
+def busy_project(
+    server: embedded.EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project with organizations and a job, which the commands share."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
+        with fresh_database(server.url, server.admin_url) as database:
+            project = Project(folder, database)
+            project.ok("init")
+            for name in ("acme", "victim"):
+                project.ok("org", "create", name)
+            project.ok("jobs", "run", f"{project.host}:write")
+            yield project
+
+
+def call(project: Project, command: str) -> list[str]:
+    arguments, _ = CALLS[command]
+    return [*command.split(), *(a.replace("HOST", project.host) for a in arguments)]
+
+
+def test_every_command_is_called_here() -> None:
+    assert set(CALLS) == set(commands())
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_every_command_prints_one_json_document(busy_project: Project, command: str) -> None:
+    result = busy_project.run(*call(busy_project, command), "--json")
+    assert result.exit_code in CALLS[command][1], result.output
+    assert isinstance(json.loads(result.stdout), dict)
+
+
+@pytest.mark.parametrize("command", sorted(CALLS.keys() - WITHOUT_DATABASE - {"doctor"}))
+def test_without_a_server_every_command_says_so_in_one_line(
+    busy_project: Project, command: str
+) -> None:
+    nowhere = "postgresql://owner@127.0.0.1:1/app"
+    environment = {"HOST_URL": nowhere, "HOST_ADMIN_URL": nowhere}
+    result = busy_project.run(*call(busy_project, command), "--json", **environment)
+    assert result.exit_code == 1, result.output
+    assert json.loads(result.stdout)["error"]["code"] == "database"
+    assert "Traceback" not in result.stderr
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: no connection to the database")
+    assert line.endswith("look at the URL, and whether the server is running")
+
+
+def test_the_doctor_finds_a_server_that_is_not_there(busy_project: Project) -> None:
+    nowhere = "postgresql://owner@127.0.0.1:1/app"
+    result = busy_project.run("doctor", "--json", HOST_URL=nowhere, HOST_ADMIN_URL=nowhere)
+    assert result.exit_code == 3
+    assert "the owner cannot connect" in result.stdout
+
+
+def sections() -> dict[str, str]:
+    """Return the sections of the reference page by the commands that they are about."""
+    parts = re.split(r"^#+ (.+)$", PAGE.read_text(), flags=re.MULTILINE)
+    titles = [title.strip().strip("`").removeprefix("orgtenancy ") for title in parts[1::2]]
+    return dict(zip(titles, parts[2::2], strict=True))
+
+
+def test_the_reference_lists_every_command() -> None:
+    assert set(commands()) <= set(sections())
+    about = {title for title in sections() if title.split()[0] in {c.split()[0] for c in CALLS}}
+    assert about <= set(commands()), "a command that is not there"
+
+
+def test_the_reference_lists_every_option_before_the_command() -> None:
+    listed = set(re.findall(r"^\| `(--[a-z-]+)", sections()["Which tenancy"], flags=re.MULTILINE))
+    assert listed == options(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_the_reference_lists_every_option(command: str) -> None:
+    own: Any = options(commands()[command])
+    section = sections()[command]
+    listed = set(re.findall(r"^\| `(--[a-z-]+)", section, flags=re.MULTILINE))
+    if "#options-of-a-job" in section:
+        job_options = sections()["Options of a job"]
+        listed |= set(re.findall(r"^\| `(--[a-z-]+)", job_options, flags=re.MULTILINE))
+    assert listed | {"--json"} == own
