@@ -18,8 +18,9 @@ nox.options.sessions = ["quick"]
 
 PYPROJECT = Path("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13"]
-# Each has a database of its own on one embedded server.
-WORKERS = ("--numprocesses=auto", "--maxprocesses=4")
+# Each has a database of its own on one embedded server. More than there are processors: many
+# tests wait, for a lock or for another process.
+WORKERS = ("--numprocesses=4",)
 SQLALCHEMY = {"2.0": "sqlalchemy>=2.0.44,<2.1", "2.1": "sqlalchemy>=2.1,<2.2"}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from orgtenancy import Organization
 from orgtenancy.community import community
 from tests.api.conftest import Send
@@ -31,6 +33,7 @@ def test_every_framework_tells_the_same_story(senders: dict[str, Send], pair: Pa
         assert flask == fastapi
 
 
+@pytest.mark.slow
 def test_every_framework_reads_the_same_bytes(senders: dict[str, Send], pair: Pair) -> None:
     organizations = pair()
     writer = Player(senders["fastapi"], organizations)

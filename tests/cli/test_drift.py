@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.projects import Project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fleet(installed: Project) -> Project:

@@ -13,6 +13,8 @@ from orgtenancy.cli.context import load_tenancy
 from orgtenancy.errors import ConfigurationError
 from tests.cli.projects import Project
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_project_file_names_the_tenancy(project: Project) -> None:
     project.ok("init")

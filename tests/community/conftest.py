@@ -12,6 +12,23 @@ from psycopg import sql
 from orgtenancy import Organization, Tenancy, embedded
 from orgtenancy.community.models import metadata
 
+#: Where the async engine is left to the slow tests: the rules are those of the sync one, which
+#: it calls, and what is different about it has tests of its own.
+SYNC_AT_FIRST = {
+    "test_conversation_races.py",
+    "test_groups.py",
+    "test_members.py",
+    "test_membership_races.py",
+    "test_membership_rules.py",
+    "test_search.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in SYNC_AT_FIRST and "async" in item.name.partition("[")[2]:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def emptied(tenancy: Tenancy) -> Organization:

@@ -128,7 +128,7 @@ def storm(tenancy: Tenancy, organizations: list[Organization], seconds: float) -
 
 
 @pytest.mark.parametrize(
-    "seconds", [pytest.param(4, id="short"), pytest.param(60, id="long", marks=pytest.mark.slow)]
+    "seconds", [pytest.param(2, id="short"), pytest.param(60, id="long", marks=pytest.mark.slow)]
 )
 def test_no_row_and_no_setting_of_another_organization_is_ever_seen(
     tenancy: Tenancy, make_tenancy: Callable[..., Tenancy], seconds: float

@@ -11,6 +11,8 @@ from orgtenancy.schemas.drift import DriftReport, Finding, FindingKind
 from tests.schemas.conftest import MakeModule
 from tests.schemas.databases import FreshDatabase
 
+pytestmark = pytest.mark.slow
+
 TWO = (
     "op.create_table('items', sa.Column('id', sa.Integer, primary_key=True))",
     "op.add_column('items', sa.Column('name', sa.Text))",

@@ -14,6 +14,8 @@ from orgtenancy.schemas.drift import FindingKind
 from tests.schemas.conftest import MakeModule
 from tests.schemas.databases import FreshDatabase, dsn
 
+pytestmark = pytest.mark.slow
+
 TWO = (
     "op.create_table('items', sa.Column('id', sa.Integer, primary_key=True))",
     "op.add_column('items', sa.Column('name', sa.Text))",

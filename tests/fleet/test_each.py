@@ -12,6 +12,8 @@ from orgtenancy.schemas.fleet import JobOptions, JobProgress, Wave
 from tests.fleet import functions
 from tests.fleet.hosts import ONE, QUICK, Host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def three(host: Host) -> Tenancy:

@@ -19,6 +19,8 @@ from tests.fleet.hosts import ONE, Host
 from tests.fleet.running import runner
 from tests.schemas.databases import dsn, eventually
 
+pytestmark = pytest.mark.slow
+
 SLOWLY = "op.execute('SELECT pg_sleep(0.3)')"
 
 LOCK_HOLDER = (

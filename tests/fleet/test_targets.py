@@ -8,6 +8,8 @@ from orgtenancy import OrganizationModule, Tenancy
 from orgtenancy.errors import ConfigurationError, OrganizationNotFound, RevisionNotFound
 from tests.fleet.hosts import ONE, QUICK, Host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def four(host: Host) -> Tenancy:

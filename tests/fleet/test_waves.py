@@ -10,6 +10,8 @@ from orgtenancy.errors import ConfigurationError, JobFailed
 from orgtenancy.schemas.fleet import JobOptions, JobProgress, Wave
 from tests.fleet.hosts import Host, ids
 
+pytestmark = pytest.mark.slow
+
 CANARY = Wave(organizations=("o003",))
 BROKEN = "op.execute('INSERT INTO items VALUES (1)')"
 

@@ -10,6 +10,8 @@ import pytest
 from orgtenancy.errors import ProvisioningFailed
 from tests.migrations.hosts import Host
 
+pytestmark = pytest.mark.slow
+
 STATE = """
 class Invoice(Base):
     __tablename__ = "invoices"

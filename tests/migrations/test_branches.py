@@ -14,6 +14,8 @@ from tests.migrations.hosts import Host
 from tests.schemas.conftest import MakeModule
 from tests.schemas.databases import FreshDatabase
 
+pytestmark = pytest.mark.slow
+
 INVOICE = """
 class Invoice(Base):
     __tablename__ = "invoices"

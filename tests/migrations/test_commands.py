@@ -11,6 +11,8 @@ from alembic import command
 
 from tests.migrations.hosts import Host
 
+pytestmark = pytest.mark.slow
+
 INVOICE = """
 class Invoice(Base):
     __tablename__ = "invoices"

@@ -13,6 +13,8 @@ import pytest
 
 from tests.schemas.databases import FreshDatabase, dsn
 
+pytestmark = pytest.mark.slow
+
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from orgtenancy import Tenancy
 from orgtenancy.operations.doctor import Finding, Level, Report, examine
 from tests.schemas.databases import FreshDatabase
+
+pytestmark = pytest.mark.slow
 
 CHECKS = [
     "libraries",

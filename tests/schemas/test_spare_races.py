@@ -20,6 +20,8 @@ from tests.schemas.databases import (
 )
 from tests.schemas.test_spares import counts, spare_schemas
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 R = TypeVar("R")
 
