@@ -146,6 +146,30 @@ def test_a_schema_at_an_older_revision_is_compared_with_that_revision(
         assert report.is_clean
 
 
+def test_older_revisions_of_several_modules_are_compared_with_all_of_them(
+    bare_database: FreshDatabase, make_module: MakeModule
+) -> None:
+    tags = "op.create_table('tags', sa.Column('id', sa.Integer, primary_key=True))"
+    more = "op.add_column('tags', sa.Column('name', sa.Text))"
+    modules = [
+        older(make_module("data", FIRST, SECOND), "data_0002"),
+        older(make_module("labels", tags, more), "labels_0002"),
+    ]
+    with bare_database.tenancy(modules) as tenancy:
+        tenancy.install()
+        tenancy.schemas.provision("early")
+    for module in modules:
+        restore(module)
+    with bare_database.tenancy(modules) as tenancy:
+        assert tenancy.schemas.status().behind == 1
+        assert tenancy.schemas.drift().is_clean
+    bare_database.ask("ALTER TABLE org_early.tags ADD COLUMN odd text")
+    with bare_database.tenancy(modules) as tenancy:
+        (drift,) = tenancy.schemas.drift().schemas
+        assert drift.stamps == {"data_0001", "labels_0001"}
+        assert len(drift.differences) == 1
+
+
 @pytest.mark.parametrize("level", ["login", "search_path"])
 def test_without_shared_roles_the_fleet_is_clean_too_and_rights_are_compared(
     bare_database: FreshDatabase, level: str
