@@ -15,6 +15,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import RevisionStep
 from sqlalchemy import Connection, Executable, UpdateBase, text
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.schema import CreateTable, DDLElement
 
 from orgtenancy.errors import ConfigurationError
@@ -127,8 +128,7 @@ def render(
     name = step.revision.revision
     recorder = _Recorder(name, fresh=fresh)
     context = MigrationContext.configure(
-        # Sent without parameters: the default style would double every percent sign.
-        dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+        dialect=_dialect(),
         opts={"as_sql": True, "literal_binds": True, **migration_options(settings)},
     )
     recorder.attach(context)
@@ -153,6 +153,15 @@ def render(
     maintainer.update_to_step(step)
     statements = tuple(recorder.statements) if kind is StepKind.SQL else ()
     return RenderedStep(kind, statements, frozenset(maintainer.heads))
+
+
+def _dialect() -> PGDialect:
+    # Sent without parameters: the default style would double every percent sign.
+    dialect: PGDialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+    # Told by the server's standard_conforming_strings where there is one; SQLAlchemy 2.0
+    # doubles every backslash until then.
+    dialect._backslash_escapes = False
+    return dialect
 
 
 def asks_for_autocommit(step: RevisionStep) -> bool:
