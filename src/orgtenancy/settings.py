@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         connect_timeout: Seconds to wait for the server to accept a connection.
         organizations_per_connection: A connection that served more organizations than
             this is closed when it comes back: a backend keeps the catalog entries of
-            every schema it touched, about 0.2 MB each, until it ends.
+            every schema it touched, 0.2 to 0.4 MB each, until it ends.
         prepared_statements: Server-side statements kept per connection.
         prepare_threshold: Executions after which a statement is prepared; None never
             prepares, as PgBouncer before 1.21 needs it.

@@ -150,3 +150,20 @@ def test_what_would_lose_data_is_done_only_when_asked_for(
     again = installed.schemas.repair(installed.schemas.repair_plan(report.drift), destructive=True)
     assert again.is_clean
     assert again.skipped == {}
+
+
+def test_values_of_an_enum_may_hold_any_text(
+    bare_database: FreshDatabase, make_module: MakeModule
+) -> None:
+    module = make_module(
+        "data",
+        r"""
+        op.execute("CREATE TYPE kind AS ENUM ('first', 'a'', ''b', 'x', '{}%')")
+    """,
+    )
+    with bare_database.tenancy([module]) as tenancy:
+        tenancy.install()
+        tenancy.schemas.provision("acme")
+        bare_database.ask("DROP TYPE org_acme.kind; CREATE TYPE org_acme.kind AS ENUM ('x')")
+        report = tenancy.schemas.repair(tenancy.schemas.repair_plan(tenancy.schemas.drift()))
+        assert (report.repaired, report.is_clean) == (("acme",), True)

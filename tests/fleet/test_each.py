@@ -122,7 +122,7 @@ def test_a_function_that_no_resume_could_find_is_refused(three: Tenancy) -> None
     def inner(session: Session) -> None: ...
 
     for function in (inner, lambda session: None, functions.Host().method):
-        with pytest.raises(ConfigurationError, match=r"no function at|not what its name says"):
+        with pytest.raises(ConfigurationError, match=r"nothing at|not what its name says"):
             three.schemas.fleet.each(function)
     assert three.schemas.fleet.jobs() == []
 
@@ -131,7 +131,7 @@ def test_a_job_whose_function_is_gone_stays_as_it_is(host: Host, three: Tenancy)
     with pytest.raises(JobFailed):
         three.schemas.fleet.each(functions.fail_for_globex, options=ONE)
     host.database.ask("UPDATE orgtenancy.jobs SET kind = 'tests.fleet.functions:removed'")
-    with pytest.raises(ConfigurationError, match="no function at"):
+    with pytest.raises(ConfigurationError, match="nothing at"):
         three.schemas.fleet.resume(1)
     (job,) = three.schemas.fleet.jobs()
     assert (job.status, job.failed) == ("failed", 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from psycopg._connection_base import BaseConnection
+from psycopg._cursor_base import BaseCursor
 from sqlalchemy import MetaData, text
 
 from orgtenancy import ModuleSettings, OrganizationModule, Tenancy
@@ -48,6 +51,26 @@ def rights(database: FreshDatabase) -> list[Any]:
         ),
         database.ask("SELECT oid, nspowner, nspacl::text[] FROM pg_namespace ORDER BY oid"),
     ]
+
+
+def test_a_claim_is_one_round_trip(installed: Tenancy, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed.schemas.spares.fill(2)
+    installed.schemas.provision("first")  # opens the connection
+    sent: list[str] = []
+
+    def noting(real: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(self: object, command: Any, *rest: Any, **options: Any) -> Any:
+            sent.append(str(getattr(command, "query", command)))
+            return real(self, command, *rest, **options)
+
+        return noted
+
+    # BEGIN and COMMIT go through the first, every other statement through the second.
+    for owner, name in ((BaseConnection, "_exec_command"), (BaseCursor, "_maybe_prepare_gen")):
+        monkeypatch.setattr(owner, name, noting(getattr(owner, name)))
+    installed.schemas.provision("second")
+    (statement,) = sent
+    assert "claim_spare" in statement
 
 
 @pytest.mark.parametrize("level", LEVELS)

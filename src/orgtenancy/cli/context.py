@@ -8,12 +8,12 @@ import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.modules import OrganizationModule
+from orgtenancy.schemas.fleet import each
 from orgtenancy.tenancy import Tenancy
 
 _PROJECT_FILE = Path("pyproject.toml")
@@ -79,17 +79,7 @@ def find_object(place: str) -> Any:
         ConfigurationError: If there is nothing.
     """
     _make_importable(Path.cwd())
-    module, _, name = place.partition(":")
-    if not module or not name:
-        raise ConfigurationError(f"{place!r} names no object: write package.module:name")
-    try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # a module of the host may raise anything as it is imported
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigurationError(f"nothing at {place!r}: {reason}") from error
-    return found
+    return each.find_object(place)
 
 
 def find_module(place: str) -> OrganizationModule:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from sqlalchemy import URL
 
 from orgtenancy.database.engines import Database, connect_options
@@ -136,7 +137,7 @@ def passes_names_of_statements(connection: psycopg.Connection[Any]) -> bool:
         ).fetchone()
         passed = bool(row and row[0])
         if passed:
-            connection.execute(f"DEALLOCATE {name}".encode())
+            connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
     return passed
 
 
@@ -144,13 +145,13 @@ def _check_listening(database: Database) -> Iterator[Finding]:
     if not database.settings.listen:
         yield ok("listening", "switched off")
         return
-    channel = f"orgtenancy_probe_{secrets.token_hex(4)}"
+    channel = sql.Identifier(f"orgtenancy_probe_{secrets.token_hex(4)}")
     with (
         _connect(database, database.url) as ear,
         _connect(database, database.url) as mouth,
     ):
-        ear.execute(f"LISTEN {channel}".encode())
-        mouth.execute(f"NOTIFY {channel}".encode())
+        ear.execute(sql.SQL("LISTEN {}").format(channel))
+        mouth.execute(sql.SQL("NOTIFY {}").format(channel))
         heard = list(ear.notifies(timeout=2.0, stop_after=1))
     if heard:
         yield ok("listening", "changes to organizations are heard of at once")

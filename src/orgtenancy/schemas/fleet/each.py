@@ -50,7 +50,7 @@ class EachOrganization:
         self._function = function
         self._organization_ids = organization_ids
         self.kind = f"{function.__module__}:{function.__qualname__}"
-        if find_function(self.kind) is not function:
+        if find_object(self.kind) is not function:
             raise ConfigurationError(
                 f"{self.kind} is not what its name says: a job needs a function of a module"
             )
@@ -87,17 +87,20 @@ class EachOrganization:
             journal.mark_done(connection, entry, target.role_name)
 
 
-def find_function(place: str) -> Any:
-    """Return the function at `package.module:name`.
+def find_object(place: str) -> Any:
+    """Return what is at `package.module:name`.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If there is nothing.
     """
     module, _, name = place.partition(":")
+    if not module or not name:
+        raise ConfigurationError(f"{place!r} names no object: write package.module:name")
     try:
         found: Any = import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"no function at {place!r}: {error}") from error
+    except Exception as error:  # a module of the host may raise anything as it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"nothing at {place!r}: {reason}") from error
     return found

@@ -13,7 +13,7 @@ from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError, JobFailed, JobLocked, OrganizationNotFound
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.schemas.fleet import journal
-from orgtenancy.schemas.fleet.each import EachOrganization, TransactionFunction, find_function
+from orgtenancy.schemas.fleet.each import EachOrganization, TransactionFunction, find_object
 from orgtenancy.schemas.fleet.jobs import (
     ItemStatus,
     Job,
@@ -262,7 +262,7 @@ class Fleet:
         if job.kind in ("migrate", "downgrade"):
             target = str(job.parameters["target"])
             return self._migration(target, job.kind == "downgrade", organizations, options)
-        function = find_function(job.kind)
+        function = find_object(job.kind)
         return EachOrganization(self._database, function, organization_ids=organizations)
 
     def _start(

@@ -96,7 +96,6 @@ class StageApplier:
         self, settings: Sequence[ModuleSettings], limits: Limits, *, one_by_one: bool = False
     ) -> None:
         self._settings = settings
-        self._limits = limits
         self._one_by_one = one_by_one
         self._limit_statements = limit_statements(limits)
 
@@ -125,7 +124,7 @@ class StageApplier:
                 if isinstance(part, SqlPart):
                     grants.send(connection, part.statements, one_by_one=self._one_by_one)
                 else:
-                    context = _context(connection, part, self._settings)
+                    context = _context(connection, self._settings)
                     context.autocommit_block = _refuse_autocommit  # type: ignore[method-assign]
                     _run(context, part)
             self._send(connection, end)
@@ -165,7 +164,7 @@ class StageApplier:
         self._drop_unfinished_indexes(connection, place.schema_name)
         for part in stage.parts:
             if isinstance(part, OnlinePart):
-                context = _context(connection, part, self._settings)
+                context = _context(connection, self._settings)
                 with context.begin_transaction():
                     self._send(connection, self._begin(place, stage))
                     _run(context, part)
@@ -221,7 +220,7 @@ def run_online(
     connection: Connection, part: OnlinePart, settings: Sequence[ModuleSettings]
 ) -> None:
     """Run a revision in a transaction that holds all of it, as nobody uses the schema yet."""
-    context = _context(connection, part, settings)
+    context = _context(connection, settings)
     context.autocommit_block = nullcontext  # type: ignore[method-assign,assignment]
     with _without_concurrently(connection):
         _run(context, part)
@@ -339,9 +338,7 @@ def check_session_path(connection: Connection, place: Place) -> None:
         )
 
 
-def _context(
-    connection: Connection, part: OnlinePart, settings: Sequence[ModuleSettings]
-) -> MigrationContext:
+def _context(connection: Connection, settings: Sequence[ModuleSettings]) -> MigrationContext:
     return MigrationContext.configure(connection, opts=migration_options(settings))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from psycopg import sql
@@ -55,15 +56,12 @@ def mend_enum(workshop: Workshop, mismatch: Mismatch) -> Iterator[Piece]:
         raise CannotRepair("values of an enum cannot be removed, renamed or reordered")
     for number, value in enumerate(wanted):
         if value not in there:
-            after = sql.SQL(f" AFTER {wanted[number - 1]}") if number else sql.SQL("")
-            first = sql.SQL(f" BEFORE {there[0]}") if not number and there else sql.SQL("")
-            yield Piece(
-                Phase.TYPE,
-                sql.SQL("ALTER TYPE {} ADD VALUE {}{}{}").format(
-                    name, sql.SQL(value), after, first
-                ),
-                place=number,
-            )
+            statement = sql.SQL("ALTER TYPE {} ADD VALUE {}").format(name, _literal(value))
+            if number:
+                statement += sql.SQL(" AFTER {}").format(_literal(wanted[number - 1]))
+            elif there:
+                statement += sql.SQL(" BEFORE {}").format(_literal(there[0]))
+            yield Piece(Phase.TYPE, statement, place=number)
 
 
 def mend_domain(workshop: Workshop, mismatch: Mismatch) -> Iterator[Piece]:
@@ -180,5 +178,8 @@ def _without(item: Item, facet: str) -> dict[str, str]:
 
 def _values(item: Item) -> list[str]:
     # Quoted by the server; a quote within a value is doubled, so it cannot end one.
-    text = item.facets.get("values", "")
-    return [f"'{value}'" for value in text[1:-1].split("', '")] if text else []
+    return re.findall(r"'(?:[^']|'')*'", item.facets.get("values", ""))
+
+
+def _literal(value: str) -> sql.Composable:
+    return sql.Literal(value[1:-1].replace("''", "'"))
