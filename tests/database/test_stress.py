@@ -6,18 +6,19 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from orgtenancy import Organization, Tenancy
-from tests.support.notes import Note
+from orgtenancy import Organization, Settings, Tenancy, embedded
+from orgtenancy.community import community
+from tests.support.notes import Note, notes
 
 ORGANIZATIONS = 50
 TASKS = 200
@@ -131,38 +132,41 @@ def storm(tenancy: Tenancy, organizations: list[Organization], seconds: float) -
     "seconds", [pytest.param(2, id="short"), pytest.param(60, id="long", marks=pytest.mark.slow)]
 )
 def test_no_row_and_no_setting_of_another_organization_is_ever_seen(
-    tenancy: Tenancy, make_tenancy: Callable[..., Tenancy], seconds: float
+    server: embedded.EmbeddedServer, tenancy: Tenancy, seconds: float
 ) -> None:
     prefix = f"storm-{uuid4().hex[:8]}"
     organizations = [tenancy.schemas.provision(f"{prefix}-{n}") for n in range(ORGANIZATIONS)]
-    stormy = make_tenancy(pool_size=POOL, max_overflow=0, pool_timeout=120, listen=False)
-    before = settled_backends(tenancy, 0)
+    settings = Settings(pool_size=POOL, max_overflow=0, pool_timeout=120, listen=False)
+    stormy = Tenancy(
+        make_url(server.url).update_query_dict({"application_name": prefix}),
+        modules=[community, notes],
+        settings=settings,
+    )
+    with closing(stormy):
+        outcomes = storm(stormy, organizations, seconds)
 
-    outcomes = storm(stormy, organizations, seconds)
-
-    assert outcomes["done"] > 100
-    assert outcomes["Planned"] > 0
-    assert outcomes["TimeoutError"] > 0
-    with tenancy._database.admin_engine.connect() as connection:
-        for organization in organizations:
-            found = connection.exec_driver_sql(
-                f'SELECT DISTINCT body FROM "{organization.schema_name}".notes'
-            ).all()
-            assert found in ([], [(organization.id,)])
-    assert settled_backends(tenancy, before + POOL) <= before + POOL
-    stormy.close()
-    assert settled_backends(tenancy, before) <= before
+        assert outcomes["done"] > 100
+        assert outcomes["Planned"] > 0
+        assert outcomes["TimeoutError"] > 0
+        with tenancy._database.admin_engine.connect() as connection:
+            for organization in organizations:
+                found = connection.exec_driver_sql(
+                    f'SELECT DISTINCT body FROM "{organization.schema_name}".notes'
+                ).all()
+                assert found in ([], [(organization.id,)])
+        assert 0 < settled_backends(tenancy, prefix, POOL) <= POOL
+    assert settled_backends(tenancy, prefix, 0) == 0
 
 
-def settled_backends(tenancy: Tenancy, expected: int) -> int:
-    """Count the login's connections, once those being closed had the time to go."""
+def settled_backends(tenancy: Tenancy, application: str, expected: int) -> int:
+    """Count an application's connections, once those being closed had the time to go."""
     query = text(
         "SELECT count(*), count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity "
-        "WHERE usename = :login AND datname = current_database()"
+        "WHERE application_name = :application"
     )
     for _ in range(40):
         with tenancy._database.admin_engine.connect() as connection:
-            found, busy = connection.execute(query, {"login": tenancy.engine.url.username}).one()
+            found, busy = connection.execute(query, {"application": application}).one()
         if busy == 0 and found <= expected:
             break
         time.sleep(0.05)
