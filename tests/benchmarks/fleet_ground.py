@@ -102,15 +102,16 @@ class Server:
 
 
 @contextmanager
-def started() -> Iterator[Server]:
-    """Start a server that is private, temporary, and not made to survive a crash."""
+def started(*, durable: bool = False) -> Iterator[Server]:
+    """Start a server that is private, temporary, and made to survive a crash only if asked."""
     if os.environ.get("DATABASE_URL"):
         raise SystemExit("The benchmark starts a server of its own: unset DATABASE_URL.")
-    with embedded.server(settings=_SETTINGS) as server:
+    settings = {**_SETTINGS, "fsync": "on"} if durable else _SETTINGS
+    with embedded.server(settings=settings) as server:
         with connect(make_url(server.admin_url)) as connection:
             version = connection.info.server_version
         print(f"PostgreSQL {version // 10_000}.{version % 10_000}; ", end="")
-        print(", ".join(f"{name} {value}" for name, value in _SETTINGS.items()) + ".", flush=True)
+        print(", ".join(f"{name} {value}" for name, value in settings.items()) + ".", flush=True)
         yield Server(make_url(server.url), make_url(server.admin_url))
 
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, and print Markdown."""
     options = _parse(arguments)
     ground.tell_machine("sqlalchemy", "psycopg", "alembic", "django", "django-tenants")
-    with ground.started() as server, tempfile.TemporaryDirectory() as folder:
+    with ground.started(durable=options.durable) as server, tempfile.TemporaryDirectory() as folder:
         number = options.rounds * len(options.workers)
         fleet = Fleet(server, number, Path(folder))
         if options.scale:
@@ -57,6 +57,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--peers", type=int, default=40, help="schemas of the slow contenders")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--durable", action="store_true", help="with fsync, as in production")
     parser.add_argument("--scale", action="store_true", help="what more schemas cost, and memory")
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2_500, 5_000])
     return parser.parse_args(arguments)

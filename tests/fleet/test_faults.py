@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import make_url
 
 from orgtenancy import Tenancy, embedded
-from orgtenancy.schemas.fleet import JobOptions
+from orgtenancy.schemas.fleet import JobOptions, JobProgress
 from orgtenancy.schemas.revisions import Revisions
 from tests.fleet.hosts import ONE, Host, ids
 from tests.registry.worker import Dialogue, dialogue
@@ -222,3 +222,32 @@ def test_a_runner_goes_on_by_itself_when_the_server_is_restarted(
         assert "pending" in seen  # some were tried again
         host.assert_all_at_heads(new, job)
         assert len(new.schemas.fleet.jobs()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("DATABASE_URL" in os.environ, reason="that server is not ours to restart")
+def test_schemas_whose_commits_a_crash_takes_back_are_done_again(
+    tmp_path: Path, open_folder: Path
+) -> None:
+    folder = open_folder / "server"
+    # What was committed asynchronously reaches the disk late.
+    settings = {"fsync": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}
+    with ExitStack() as stack:
+        pg = stack.enter_context(embedded.server(folder, settings=settings))
+        host = Host(stack.enter_context(fresh_database(pg.url, pg.admin_url)), tmp_path / "modules")
+        stack.callback(host.close)
+        host.module().table("items")
+        host.install(*ids(8))
+        host.module().column("items", "a")
+        seen: list[str] = []
+
+        def crash_at_the_end(progress: JobProgress) -> None:
+            seen.append(str(progress.status))
+            if seen.count("done") == 8 and progress.status == "done":
+                stack.enter_context(restart(pg, folder, 0))
+
+        job = host.release().schemas.fleet.migrate(options=ONE, on_progress=crash_at_the_end)
+        assert job is not None
+        assert (job.status, job.done, job.failed) == ("finished", 8, 0)
+        assert seen.count("done") > 8
+        host.assert_all_at_heads(host.release(), job)

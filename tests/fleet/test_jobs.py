@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -259,8 +259,8 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice(
     real = applying.send_transaction
     lost: list[Connection] = []
 
-    def lose_the_answer(connection: Connection, statements: Iterable[str]) -> None:
-        real(connection, statements)
+    def lose_the_answer(connection: Connection, message: bytes) -> None:
+        real(connection, message)
         if not lost:
             lost.append(connection)
             raise psycopg.OperationalError("the connection was lost")

@@ -106,9 +106,7 @@ job_items = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("error", Text),
     Column("finished_at", DateTime(timezone=True)),
-    CheckConstraint(
-        "status IN ('pending', 'done', 'failed', 'skipped')", name="job_items_status_check"
-    ),
+    postgresql_with={"fillfactor": 50},
 )
 
 

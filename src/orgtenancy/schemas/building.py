@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from orgtenancy.database.engines import Database
 from orgtenancy.schemas import grants
 from orgtenancy.schemas.revisions import RevisionPath, Revisions
-from orgtenancy.schemas.revisions.applying import run_fresh
+from orgtenancy.schemas.revisions.online import run_fresh
+from orgtenancy.schemas.revisions.paths import SqlPart
 from orgtenancy.settings import IsolationLevel
 
 
@@ -87,8 +88,11 @@ class SchemaBuilder:
             grants.send(connection, texts, one_by_one=one_by_one)
             return
         grants.execute(connection, begin, one_by_one=one_by_one)
-        for stage in path.stages:
-            run_fresh(connection, stage, self.revisions.settings, one_by_one=one_by_one)
+        for part in (part for stage in path.stages for part in stage.parts):
+            if isinstance(part, SqlPart):
+                grants.send(connection, part.script, one_by_one=one_by_one)
+            else:
+                run_fresh(connection, part, self.revisions.settings)
         grants.execute(connection, end, one_by_one=one_by_one)
 
     @cached_property

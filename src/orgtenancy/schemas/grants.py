@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.naming import REGISTRY_SCHEMA
-from orgtenancy.schemas.revisions.rendering import VERSION_TABLE
+from orgtenancy.schemas.revisions.stamping import VERSION_TABLE
 
 _name = sql.Identifier
 

@@ -14,7 +14,7 @@ from orgtenancy.naming import REGISTRY_SCHEMA
 from orgtenancy.registry.tables import organizations, spares
 from orgtenancy.schemas import grants
 from orgtenancy.schemas.revisions import script_directory
-from orgtenancy.schemas.revisions.applying import upgrade
+from orgtenancy.schemas.revisions.online import upgrade
 from orgtenancy.settings import IsolationLevel
 
 # Transaction-level, so that a pooler in transaction mode serves it. The number is the

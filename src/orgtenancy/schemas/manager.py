@@ -29,7 +29,7 @@ from orgtenancy.schemas.fleet.manager import DEFAULT_OPTIONS, OnProgress
 from orgtenancy.schemas.installation import install
 from orgtenancy.schemas.provisioning import provision
 from orgtenancy.schemas.revisions import HEADS, Revisions
-from orgtenancy.schemas.revisions.applying import Limits
+from orgtenancy.schemas.revisions.places import Limits
 from orgtenancy.schemas.spares import Spares
 
 _FIRST_PAGE = PageRequest()

@@ -17,7 +17,7 @@ from orgtenancy.registry import store
 from orgtenancy.schemas.fleet import journal
 from orgtenancy.schemas.fleet.targets import Target, TargetGone, find_targets
 from orgtenancy.schemas.fleet.workers import Worker
-from orgtenancy.schemas.revisions.applying import JournalEntry
+from orgtenancy.schemas.revisions.places import JournalEntry
 
 TransactionFunction = Callable[[Session], Any]
 
@@ -54,6 +54,10 @@ class EachOrganization:
             raise ConfigurationError(
                 f"{self.kind} is not what its name says: a job needs a function of a module"
             )
+
+    def is_needed(self, connection: Connection) -> bool:
+        """Return whether there is any organization."""
+        return bool(self.targets(connection))
 
     def targets(self, connection: Connection) -> list[Target]:
         """Return the active organizations."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -94,7 +95,7 @@ class JobOptions(BaseModel):
     max_attempts: PositiveInt = 20
     lock_timeout: PositiveFloat = 0.1
     statement_timeout: PositiveFloat | None = None
-    schemas_per_connection: PositiveInt = 200
+    schemas_per_connection: PositiveInt = 500
 
 
 class Runner(BaseModel):
@@ -199,7 +200,8 @@ class JobItem(BaseModel):
         return self.schema_name if self.organization_id is None else self.organization_id
 
 
-class JobProgress(BaseModel):
+@dataclass(frozen=True, slots=True)
+class JobProgress:
     """What is told as a job goes on.
 
     Attributes:
@@ -214,8 +216,6 @@ class JobProgress(BaseModel):
         status: What became of it; `pending` if it is going to be tried again.
         error: Why it was not done.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     job_id: int
     kind: str

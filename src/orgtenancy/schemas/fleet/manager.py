@@ -28,6 +28,7 @@ from orgtenancy.schemas.fleet.runner import JobRunner, Operation
 from orgtenancy.schemas.fleet.targets import (
     RevisionGroup,
     Target,
+    find_targets,
     group_by_revisions,
     unknown_organizations,
 )
@@ -40,6 +41,9 @@ DEFAULT_OPTIONS = JobOptions()
 
 
 class _TargetedOperation(Operation, Protocol):
+    def is_needed(self, connection: Connection) -> bool:
+        """Return whether there is anything to do, without a look at each schema."""
+
     def targets(self, connection: Connection) -> list[Target]:
         """Return the schemas that the job is about."""
 
@@ -199,7 +203,8 @@ class Fleet:
                 options = begun_with if options is None else options
                 operation = self._operation_of(job, options)
                 journal.take_over(connection, job_id)
-            return self._run(operation, job_id, lock, options, on_progress, cancel)
+                targets = find_targets(connection, self._database.name)
+            return self._run(operation, job_id, lock, options, on_progress, cancel, targets)
         finally:
             lock.release()
 
@@ -276,7 +281,7 @@ class Fleet:
         wanted = parameters["organizations"]
         with self._database.admin_engine.begin() as connection:
             self._check_known(connection, wanted)
-            if not operation.targets(connection):
+            if not operation.is_needed(connection):
                 return None
         lock = self._acquire()
         try:
@@ -290,7 +295,7 @@ class Fleet:
                     parameters={**parameters, "options": options.model_dump(mode="json")},
                     targets=zip(targets, waves, strict=True),
                 )
-            return self._run(operation, job_id, lock, options, on_progress, cancel)
+            return self._run(operation, job_id, lock, options, on_progress, cancel, targets)
         finally:
             lock.release()
 
@@ -302,11 +307,12 @@ class Fleet:
         options: JobOptions,
         on_progress: OnProgress,
         cancel: Event | None,
+        targets: Sequence[Target],
     ) -> Job:
         runner = JobRunner(
             self._database, operation, options, on_progress=on_progress, cancel=cancel
         )
-        job = runner.run(job_id, lock)
+        job = runner.run(job_id, lock, targets)
         if job.status is JobStatus.FAILED:
             raise JobFailed(
                 f"job {job.id} ({job.kind}): {job.failed} of {job.total} schemas failed, "

@@ -6,20 +6,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import psycopg
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import RevisionNotFound
 from orgtenancy.schemas.fleet.jobs import JobOptions
 from orgtenancy.schemas.fleet.targets import Target, find_targets, group_by_revisions
-from orgtenancy.schemas.fleet.workers import Worker, cause_of
+from orgtenancy.schemas.fleet.workers import Worker, cause_of, should_retry
 from orgtenancy.schemas.revisions import HEADS, Heads, RevisionPath, Revisions, is_relative
-from orgtenancy.schemas.revisions.applying import (
-    JournalEntry,
-    Limits,
-    Place,
-    StageApplier,
-)
+from orgtenancy.schemas.revisions.applying import StageApplier
+from orgtenancy.schemas.revisions.places import JournalEntry, Limits, Place
 from orgtenancy.settings import IsolationLevel
 
 logger = logging.getLogger("orgtenancy.fleet")
@@ -71,8 +69,10 @@ class Migration:
         self._target = target
         self._down = down
         self._organization_ids = organization_ids
-        limits = Limits(options.lock_timeout, options.statement_timeout)
-        self._applier = StageApplier(revisions.settings, limits, one_by_one=database.has_citus)
+        self._limits = Limits(options.lock_timeout, options.statement_timeout)
+        self._applier = StageApplier(
+            revisions.settings, self._limits, one_by_one=database.has_citus
+        )
 
     @property
     def kind(self) -> str:
@@ -114,6 +114,10 @@ class Migration:
             if dict(target.revisions) in behind
         ]
 
+    def is_needed(self, connection: Connection) -> bool:
+        """Return whether any schema is not there yet: one query over the registry."""
+        return bool(self.plan(connection))
+
     def late_targets(self) -> Sequence[Target]:
         """Return the schemas that are not there yet, now."""
         if is_relative(self._target):  # each that was done would seem to need it again
@@ -127,13 +131,12 @@ class Migration:
         stamps = self._revisions.stamps_of(target.revisions)
         try:
             self._follow(worker, place, self._path(stamps), entry)
-        except Exception as error:
-            cause = cause_of(error)
-            if cause is None or cause.sqlstate != _OTHER_STAMPS:
+        except (DBAPIError, psycopg.Error) as error:
+            if should_retry(error):
                 raise
-            # The stamps in the schema are the truth: an answer to COMMIT may have been lost,
-            # or somebody used Alembic by itself.
-            actual = self._read_stamps(worker, place)
+            actual = self._actual_stamps(worker, place, stamps)
+            if actual == stamps:
+                raise
             logger.warning(
                 "%s is at %s, and not at %s as the registry has it",
                 target.label,
@@ -141,6 +144,25 @@ class Migration:
                 sorted(stamps),
             )
             self._follow(worker, place, self._path(actual), entry)
+
+    def _actual_stamps(self, worker: Worker, place: Place, stamps: Heads) -> Heads:
+        """Return the stamps of a schema that was taken to have others, or to have these.
+
+        They are the truth: an answer to COMMIT may have been lost, or somebody used Alembic
+        by itself. A script that was made for others fails wherever it may.
+        """
+        try:
+            with worker.connection() as connection:
+                self._applier.check(connection, place, stamps)
+        except DBAPIError as error:
+            cause = cause_of(error)
+            if cause is None or cause.sqlstate != _OTHER_STAMPS:
+                raise
+            with worker.connection() as connection, connection.begin():
+                query = text("SELECT orgtenancy.heads_of(:schema)")
+                found = connection.scalar(query, {"schema": place.schema_name})
+            return frozenset(found or ())
+        return stamps
 
     def _follow(
         self, worker: Worker, place: Place, path: RevisionPath, entry: JournalEntry
@@ -152,7 +174,7 @@ class Migration:
         for stage in path.stages:
             last = entry if stage is path.stages[-1] else None
             if stage.autocommit:
-                with worker.session(place) as connection:
+                with worker.session(place, self._limits) as connection:
                     self._applier.apply_autocommit(connection, place, stage, last)
             else:
                 with worker.connection() as connection:
@@ -171,10 +193,3 @@ class Migration:
             organization_id=target.organization_id,
             extensions_schema=settings.extensions_schema,
         )
-
-    def _read_stamps(self, worker: Worker, place: Place) -> Heads:
-        with worker.connection() as connection, connection.begin():
-            found = connection.scalar(
-                text("SELECT orgtenancy.heads_of(:schema)"), {"schema": place.schema_name}
-            )
-        return frozenset(found or ())

@@ -6,16 +6,14 @@ may end at any point, by a signal or by a power cut; the next one goes on from t
 
 from __future__ import annotations
 
-import heapq
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import groupby
-from threading import Condition, Event, RLock
+from threading import Event, RLock
 from typing import Protocol, TypeVar
 
 import psycopg
@@ -33,9 +31,10 @@ from orgtenancy.schemas.fleet.jobs import (
     JobStatus,
 )
 from orgtenancy.schemas.fleet.lock import PlacementLock
-from orgtenancy.schemas.fleet.targets import Target, TargetGone, find_target, find_targets
+from orgtenancy.schemas.fleet.schedule import Schedule
+from orgtenancy.schemas.fleet.targets import Target, TargetGone, find_target
 from orgtenancy.schemas.fleet.workers import Worker, should_retry, told
-from orgtenancy.schemas.revisions.applying import JournalEntry
+from orgtenancy.schemas.revisions.places import JournalEntry
 
 logger = logging.getLogger("orgtenancy.fleet")
 
@@ -80,48 +79,6 @@ class _Counts:
     failed: int
 
 
-class _Schedule:
-    """What is left of a wave, handed out one by one to whichever worker asks.
-
-    Args:
-        items: The schemas.
-        should_stop: Says that nothing more is to be begun.
-    """
-
-    def __init__(self, items: Iterable[JobItem], should_stop: Callable[[], bool]) -> None:
-        self._ready = deque((item, 1) for item in items)
-        self._later: list[tuple[float, int, JobItem, int]] = []  # a heap, by when they are due
-        self._running = 0
-        self._should_stop = should_stop
-        self._changed = Condition()
-
-    def take(self) -> tuple[JobItem, int] | None:
-        """Return a schema and the number of the attempt; None if there is nothing more to do."""
-        with self._changed:
-            while not self._should_stop():
-                now = time.monotonic()
-                while self._later and self._later[0][0] <= now:
-                    _, _, item, attempt = heapq.heappop(self._later)
-                    self._ready.append((item, attempt))
-                if self._ready:
-                    self._running += 1
-                    return self._ready.popleft()
-                if not self._later and not self._running:
-                    return None
-                due = self._later[0][0] - now if self._later else _LOOK_ROUND
-                self._changed.wait(min(due, _LOOK_ROUND))
-            return None
-
-    def put_back(self, item: JobItem, attempt: int, delay: float | None) -> None:
-        """Return what was taken: to be tried again after so many seconds, or never."""
-        with self._changed:
-            self._running -= 1
-            if delay is not None:
-                due = time.monotonic() + delay
-                heapq.heappush(self._later, (due, id(item), item, attempt + 1))
-            self._changed.notify_all()
-
-
 class JobRunner:
     """Runs one job to its end, or until it is stopped.
 
@@ -150,12 +107,13 @@ class JobRunner:
         self._halted = False
         self._telling = RLock()
 
-    def run(self, job_id: int, lock: PlacementLock) -> Job:
+    def run(self, job_id: int, lock: PlacementLock, targets: Iterable[Target]) -> Job:
         """Work on a job's pending schemas.
 
         Args:
             job_id: The job; it must be this process's.
             lock: The placement's, held.
+            targets: Schemas as they were looked up just now.
 
         Raises:
             JobLocked: If the lock was lost on the way, and another runner has it now.
@@ -164,8 +122,7 @@ class JobRunner:
         with engine.begin() as connection:
             job = journal.find(connection, job_id)
             items = journal.pending(connection, job_id)
-            known = find_targets(connection, job.placement)
-        self._targets = {target.role_name: target for target in known}
+        self._targets = {target.role_name: target for target in targets}
         self._lock, self._job = lock, job
         self._counts = _Counts(job.total, job.done, 0)
         self._waves = 1 + max((item.wave for item in items), default=0)
@@ -186,15 +143,22 @@ class JobRunner:
         finally:
             for worker in self._workers:
                 worker.close()
-        return self._finish(status)
+        return self._read() if status is JobStatus.FINISHED else self._finish(status)
 
     def _finish(self, status: JobStatus) -> Job:
-        def write() -> Job:
+        def write() -> None:
             with self._database.admin_engine.begin() as connection:
                 journal.finish(connection, self._job.id, status)
+
+        _insist(write)
+        return self._read()
+
+    def _read(self) -> Job:
+        def read() -> Job:
+            with self._database.admin_engine.begin() as connection:
                 return journal.find(connection, self._job.id)
 
-        return _insist(write)
+        return _insist(read)
 
     def _run_waves(self, threads: ThreadPoolExecutor, items: Iterable[JobItem]) -> JobStatus:
         for number, wave in groupby(items, key=lambda item: item.wave):
@@ -207,29 +171,34 @@ class JobRunner:
                 return JobStatus.FAILED
             if not last and self._options.pause:
                 return JobStatus.PAUSED
-        # Organizations that were made meanwhile, by processes of the release before.
-        while late := self._add_late_items():
-            self._run_wave(threads, self._waves - 1, late)
+        while not self._counts.failed and (left := self._finish_if_all_is_done()):
+            self._run_wave(threads, self._waves - 1, left)
             if self._cancel.is_set():
                 return JobStatus.CANCELLED
         return JobStatus.FAILED if self._counts.failed else JobStatus.FINISHED
 
-    def _add_late_items(self) -> list[JobItem]:
-        if self._counts.failed:
-            return []
+    def _finish_if_all_is_done(self) -> list[JobItem]:
+        """Finish the job, or return what is left of it.
+
+        That may be organizations which were made meanwhile, by processes of the release
+        before, and schemas whose commits a crash of the server took back.
+        """
 
         def write() -> list[JobItem]:
-            targets = [(target, self._waves - 1) for target in self._operation.late_targets()]
+            late = [(target, self._waves - 1) for target in self._operation.late_targets()]
             with self._database.admin_engine.begin() as connection:
-                journal.add_items(connection, self._job.id, targets)
-                return journal.pending(connection, self._job.id)
+                journal.add_items(connection, self._job.id, late)
+                left = journal.pending(connection, self._job.id)
+                if not left:
+                    journal.finish(connection, self._job.id, JobStatus.FINISHED)
+                return left
 
-        late = _insist(write)
-        self._counts.total += len(late)
-        return late
+        left = _insist(write)
+        self._counts.total += len(left)
+        return left
 
     def _run_wave(self, threads: ThreadPoolExecutor, number: int, items: Sequence[JobItem]) -> None:
-        schedule = _Schedule(items, self._should_stop)
+        schedule = Schedule(items, self._should_stop)
         pending: Collection[Future[None]] = [
             threads.submit(self._work_off, worker, schedule, number) for worker in self._workers
         ]
@@ -240,7 +209,7 @@ class JobRunner:
             if pending:
                 self._look_round()
 
-    def _work_off(self, worker: Worker, schedule: _Schedule, number: int) -> None:
+    def _work_off(self, worker: Worker, schedule: Schedule, number: int) -> None:
         """Do one schema after the other, in a thread of its own."""
         while (taken := schedule.take()) is not None:
             item, attempt = taken
@@ -306,8 +275,8 @@ class JobRunner:
         return None
 
     def _work(self, worker: Worker, item: JobItem, attempt: int) -> None:
-        # What was read when the job began is enough for the first attempt: the work itself
-        # checks that the schema is still called so.
+        # What was looked up as the job began is enough for the first attempt: the work
+        # itself checks that the schema is still called so.
         target = self._targets.pop(item.role_name, None)
         if target is None:
             with worker.connection() as connection, connection.begin():

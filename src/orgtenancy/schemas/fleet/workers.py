@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError
-from orgtenancy.schemas.revisions.applying import Place, session_options
+from orgtenancy.schemas.revisions.applying import session_options
+from orgtenancy.schemas.revisions.places import Limits, Place
 
 # What PostgreSQL asks to try again, or says as it goes down or comes up, and our own.
 _RETRYABLE = frozenset(
@@ -64,7 +65,7 @@ class Worker:
             self.close()
 
     @contextmanager
-    def session(self, place: Place) -> Iterator[Connection]:
+    def session(self, place: Place, limits: Limits) -> Iterator[Connection]:
         """Lend a connection of its own, whose path is a schema's for the whole session.
 
         Raises:
@@ -72,7 +73,7 @@ class Worker:
                 there is a pooler in between.
         """
         engine = self._database.make_admin_engine(
-            poolclass=NullPool, options=session_options(place)
+            poolclass=NullPool, options=session_options(place, limits)
         )
         try:
             connection = engine.connect()
@@ -81,7 +82,7 @@ class Worker:
                 pass
             raise ConfigurationError(
                 "a revision that takes no transaction needs a direct connection to the server; "
-                f"what admin_url leads to refuses the option search_path: {error.orig}",
+                f"what admin_url leads to refuses the options of its session: {error.orig}",
                 schema=place.schema_name,
             ) from error
         with connection:

@@ -1,8 +1,9 @@
 """Alembic revisions: compiled once into paths, and applied to any number of schemas."""
 
 from orgtenancy.schemas.revisions.directory import HEADS, Revisions, is_relative, script_directory
-from orgtenancy.schemas.revisions.paths import Heads, RevisionPath, Stage
-from orgtenancy.schemas.revisions.rendering import VERSION_TABLE, StepKind
+from orgtenancy.schemas.revisions.paths import RevisionPath, Stage
+from orgtenancy.schemas.revisions.rendering import StepKind
+from orgtenancy.schemas.revisions.stamping import VERSION_TABLE, Heads
 
 __all__ = [
     "HEADS",

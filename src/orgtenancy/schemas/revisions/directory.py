@@ -15,7 +15,8 @@ from alembic.util import CommandError, to_tuple
 
 from orgtenancy.errors import ConfigurationError, RevisionNotFound
 from orgtenancy.modules import OrganizationModule
-from orgtenancy.schemas.revisions.paths import Heads, RevisionPath, compile_path
+from orgtenancy.schemas.revisions.paths import RevisionPath, compile_path
+from orgtenancy.schemas.revisions.stamping import Heads
 
 #: The target of a migration that is asked for nothing else.
 HEADS = "heads"

@@ -237,7 +237,7 @@ class _Environment:
                         f"revision {part.step.revision.revision!r} cannot be written as SQL: it "
                         "needs a connection"
                     )
-                for statement in part.statements:
+                for statement in part.script:
                     output.write(f"{statement};\n\n")
             output.write("COMMIT;\n\n")
 

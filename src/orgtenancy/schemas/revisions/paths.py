@@ -9,26 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
 
 from alembic.runtime.migration import RevisionStep
 
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.schemas.revisions.rendering import RenderedStep, StepKind, render
+from orgtenancy.schemas.revisions.stamping import Heads, stamp_statements
 from orgtenancy.settings import ModuleSettings
 
-Heads: TypeAlias = frozenset[str]
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SqlPart:
     """Revisions that became SQL.
 
     Attributes:
-        statements: One by one, stamps included.
+        statements: One by one, without the stamps.
+        before: The stamps of a schema before them.
+        after: The stamps after them.
     """
 
     statements: tuple[str, ...]
+    before: Heads
+    after: Heads
+
+    @cached_property
+    def script(self) -> tuple[str, ...]:
+        """The statements, and those that move the stamps."""
+        stamps = stamp_statements(self.before, self.after)
+        return (*self.statements, *(stamp.as_string(None) for stamp in stamps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class OnlinePart:
     before: Heads
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Stage:
     """Parts that are committed together.
 
@@ -71,7 +80,7 @@ class Stage:
         for part in self.parts:
             if isinstance(part, OnlinePart):
                 return None
-            statements.extend(part.statements)
+            statements.extend(part.script)
         return tuple(statements)
 
 
@@ -170,9 +179,10 @@ class _Draft:
         if rendered.kind is not StepKind.SQL:
             self._parts.append(OnlinePart(step, heads))
         elif isinstance(last, SqlPart):
-            self._parts[-1] = SqlPart(last.statements + rendered.statements)
+            statements = last.statements + rendered.statements
+            self._parts[-1] = SqlPart(statements, last.before, rendered.heads)
         else:
-            self._parts.append(SqlPart(rendered.statements))
+            self._parts.append(SqlPart(rendered.statements, heads, rendered.heads))
         self._after = rendered.heads
         # A table that an earlier revision of the stage makes is nobody else's yet.
         self._lock_tables.extend(t for t in _lock_tables(step) if t not in self._lock_tables)

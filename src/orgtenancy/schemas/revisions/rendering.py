@@ -21,10 +21,8 @@ from sqlalchemy.schema import CreateTable, DDLElement
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.modules import SETTINGS_OPTION
 from orgtenancy.schemas.revisions.operations import use_operations
-from orgtenancy.schemas.revisions.stamping import StampMaintainer
+from orgtenancy.schemas.revisions.stamping import VERSION_TABLE, Heads, stamps_after
 from orgtenancy.settings import ModuleSettings
-
-VERSION_TABLE = "alembic_version"
 
 
 class StepKind(StrEnum):
@@ -46,13 +44,13 @@ class RenderedStep:
 
     Attributes:
         kind: How it reaches a schema.
-        statements: Its SQL with the stamp, if it could be rendered.
+        statements: Its SQL, without the stamp, if it could be rendered.
         heads: The stamps of a schema after it.
     """
 
     kind: StepKind
     statements: tuple[str, ...]
-    heads: frozenset[str]
+    heads: Heads
 
 
 class _NeedsConnection(Exception):
@@ -108,7 +106,7 @@ def migration_options(settings: Sequence[ModuleSettings]) -> dict[str, Any]:
 
 def render(
     step: RevisionStep,
-    heads: frozenset[str],
+    heads: Heads,
     settings: Sequence[ModuleSettings],
     *,
     fresh: bool,
@@ -134,7 +132,6 @@ def render(
     recorder.attach(context)
     operations = Operations(context)
     operations.get_bind = _refuse_connection  # type: ignore[method-assign]
-    maintainer = StampMaintainer(context, heads)
     wants_autocommit = asks_for_autocommit(step) and not fresh
     kind = StepKind.AUTOCOMMIT if wants_autocommit else StepKind.SQL
     try:
@@ -150,9 +147,8 @@ def render(
         # Whatever a revision misses without a connection: if it is broken rather than in
         # need of one, it says so when it is run online.
         kind = StepKind.AUTOCOMMIT if wants_autocommit else StepKind.ONLINE
-    maintainer.update_to_step(step)
     statements = tuple(recorder.statements) if kind is StepKind.SQL else ()
-    return RenderedStep(kind, statements, frozenset(maintainer.heads))
+    return RenderedStep(kind, statements, frozenset(stamps_after(heads, step)))
 
 
 def _dialect() -> PGDialect:

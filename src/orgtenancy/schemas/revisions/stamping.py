@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Set
+from itertools import zip_longest
+from typing import Any, TypeAlias
 
 from alembic.runtime.migration import HeadMaintainer, RevisionStep, StampStep
+from psycopg import sql
+
+Heads: TypeAlias = frozenset[str]
+
+VERSION_TABLE = "alembic_version"
 
 
 class StampMaintainer(HeadMaintainer):
@@ -17,15 +23,33 @@ class StampMaintainer(HeadMaintainer):
 
     def update_to_step(self, step: RevisionStep | StampStep) -> None:
         """Change the stamps as a revision does that was run."""
-        after = stamps_after(self.heads, step)
-        gone, new = sorted(self.heads - after), sorted(after - self.heads)
-        common = min(len(gone), len(new))
-        for stamp in gone[common:]:
-            self._delete_version(stamp)
-        for before, stamp in zip(gone, new, strict=False):
-            self._update_version(before, stamp)
-        for stamp in new[common:]:
-            self._insert_version(stamp)
+        for before, after in _moves(self.heads, stamps_after(self.heads, step)):
+            if before is None:
+                self._insert_version(str(after))
+            elif after is None:
+                self._delete_version(before)
+            else:
+                self._update_version(before, after)
+
+
+def stamp_statements(before: Heads, after: Heads) -> list[sql.Composable]:
+    """Return the statements that change the stamps of a schema, one for each."""
+    table = sql.Identifier(VERSION_TABLE)
+    statements: list[sql.Composable] = []
+    for gone, new in _moves(before, after):
+        if gone is None:
+            form = "INSERT INTO {table} (version_num) VALUES ({new})"
+        elif new is None:
+            form = "DELETE FROM {table} WHERE version_num = {gone}"
+        else:
+            form = "UPDATE {table} SET version_num = {new} WHERE version_num = {gone}"
+        statements.append(sql.SQL(form).format(table=table, gone=gone, new=new))
+    return statements
+
+
+def _moves(before: Set[str], after: Set[str]) -> Iterator[tuple[str | None, str | None]]:
+    gone, new = sorted(before - after), sorted(after - before)
+    return zip_longest(gone, new)
 
 
 def stamps_after(stamps: Iterable[str], step: Any) -> set[str]:

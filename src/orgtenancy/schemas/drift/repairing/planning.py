@@ -28,14 +28,9 @@ from orgtenancy.schemas.drift.repairing.workshop import (
 )
 from orgtenancy.schemas.drift.reports import Difference, DriftReport, FindingKind
 from orgtenancy.schemas.revisions import Heads
-from orgtenancy.schemas.revisions.applying import (
-    Limits,
-    Place,
-    expect_heads,
-    limit_statements,
-    mirror,
-)
-from orgtenancy.schemas.revisions.rendering import VERSION_TABLE
+from orgtenancy.schemas.revisions.framing import expect_heads, limit_statements, mirror
+from orgtenancy.schemas.revisions.places import Limits, Place
+from orgtenancy.schemas.revisions.stamping import VERSION_TABLE
 
 Mender = Callable[[Workshop, Mismatch], Iterator[Piece]]
 
