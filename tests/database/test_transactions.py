@@ -361,7 +361,7 @@ def test_a_session_of_another_organization_is_not_opened_inside_a_context(
 def test_a_statement_cannot_bring_an_engine_of_its_own(
     tenancy: Tenancy, organization: Organization
 ) -> None:
-    admin = tenancy.schemas._database.admin_engine
+    admin = tenancy.schemas.builder.database.admin_engine
     with tenancy.session(organization) as session, pytest.raises(OrganizationMismatch):
         session.execute(select(func.now()), bind_arguments={"bind": admin})
 

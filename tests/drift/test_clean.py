@@ -43,7 +43,7 @@ with op.get_context().autocommit_block():
 def prints(tenancy: Tenancy) -> dict[str, str]:
     """Return the fingerprint of every organization."""
     found = tenancy.schemas.list().items
-    with tenancy.schemas._database.admin_engine.begin() as connection:
+    with tenancy.schemas.builder.database.admin_engine.begin() as connection:
         items.prepare(connection)
         return items.fingerprints(
             connection, [o.schema_name for o in found], [o.role_name for o in found]
@@ -58,7 +58,7 @@ def statements(tenancy: Tenancy) -> Iterator[list[str]]:
     def note(conn: object, cursor: object, statement: str, *rest: Any) -> None:
         sent.append(statement)
 
-    engine = tenancy.schemas._database.admin_engine
+    engine = tenancy.schemas.builder.database.admin_engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield sent

@@ -31,7 +31,7 @@ def before_the_fingerprints(tenancy: Tenancy, work: Callable[[], object]) -> Non
         if "hashtextextended" in statement and to_do:
             to_do.pop()()
 
-    event.listen(tenancy.schemas._database.admin_engine, "before_cursor_execute", hook)
+    event.listen(tenancy.schemas.builder.database.admin_engine, "before_cursor_execute", hook)
 
 
 def migrate_by_hand(database: FreshDatabase) -> None:

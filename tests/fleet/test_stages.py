@@ -13,6 +13,11 @@ from tests.fleet.hosts import ONE, Host
 
 TIMID = JobOptions(workers=1, max_attempts=1)
 
+BUILD_INDEX = """
+with op.get_context().autocommit_block():
+    op.execute('CREATE INDEX CONCURRENTLY items_a ON items (a)')
+"""
+
 
 def stages(host: Host, *before: str) -> list[tuple[list[str], bool]]:
     """Return the stamps at which each stage ends, and whether it is one without transaction."""
@@ -229,3 +234,57 @@ def test_two_revisions_of_one_schema_are_never_seen_apart_from_their_stamp(host:
     new = host.release()
     new.schemas.fleet.migrate(options=ONE)
     host.assert_all_at_heads(new, 1)
+
+
+def test_a_relative_target_is_counted_from_where_the_job_began(host: Host) -> None:
+    host.install("acme", "globex")
+    host.module().column("items", "a")
+    host.module().add(BUILD_INDEX)
+    host.module().column("items", "b")
+    new = host.release()
+    host.database.ask("CREATE INDEX items_a ON org_acme.items (id)")
+    with pytest.raises(JobFailed):
+        new.schemas.fleet.migrate("+2", options=ONE)
+    assert host.stamps("org_acme") == {"app_0002"}
+    assert host.stamps("org_globex") == {"app_0003"}
+
+    host.database.ask("DROP INDEX org_acme.items_a")
+    job = new.schemas.fleet.resume(new.schemas.fleet.jobs()[0].id)
+    assert job.status == "finished"
+    assert host.stamps("org_acme") == host.stamps("org_globex") == {"app_0003"}
+    host.assert_mirrored()
+
+
+def test_a_relative_target_is_not_counted_from_elsewhere(host: Host) -> None:
+    host.install("acme")
+    host.module().column("items", "a")
+    host.module().add(BUILD_INDEX)
+    for name in "bc":
+        host.module().column("items", name)
+    new = host.release()
+    host.database.ask("CREATE INDEX items_a ON org_acme.items (id)")
+    with pytest.raises(JobFailed):
+        new.schemas.fleet.migrate("+2", options=ONE)
+    job = new.schemas.fleet.jobs()[0]
+    host.database.ask("DROP INDEX org_acme.items_a")
+    new.schemas.fleet.migrate(options=ONE)
+
+    with pytest.raises(JobFailed):
+        new.schemas.fleet.resume(job.id)
+    (item,) = new.schemas.fleet.items(job.id)
+    assert item.error is not None
+    assert "'+2' is counted from where the job began, at ['app_0001']" in item.error
+    assert host.stamps("org_acme") == {"app_0005"}
+
+
+def test_a_statement_outside_a_transaction_is_bounded_too(host: Host) -> None:
+    host.install("acme")
+    host.module().add(
+        "with op.get_context().autocommit_block():\n    op.execute('SELECT pg_sleep(60)')"
+    )
+    new = host.release()
+    with pytest.raises(JobFailed):
+        new.schemas.fleet.migrate(options=JobOptions(workers=1, statement_timeout=0.2))
+    (item,) = new.schemas.fleet.items(1)
+    assert item.error is not None
+    assert item.error.startswith("57014 ")

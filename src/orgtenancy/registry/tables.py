@@ -101,6 +101,8 @@ job_items = Table(
     Column("role_name", Text, primary_key=True),
     Column("organization_id", Text),
     Column("schema_name", Text, nullable=False),
+    # What it was at when the job began: `+1` is counted from there.
+    Column("revisions", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("wave", Integer, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'pending'")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),

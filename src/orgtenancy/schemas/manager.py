@@ -47,6 +47,7 @@ class SchemaManager:
 
     Attributes:
         revisions: The revisions of the modules.
+        builder: Makes schemas as any organization's is made, in a given transaction.
         fleet: Migrations and other jobs over all organizations.
         spares: Schemas that are made ahead of time.
     """
@@ -61,8 +62,8 @@ class SchemaManager:
         self._database = database
         self._on_change = on_change
         self.revisions = Revisions(modules)
-        self._builder = SchemaBuilder(database, self.revisions)
-        self.spares = Spares(self._builder)
+        self.builder = SchemaBuilder(database, self.revisions)
+        self.spares = Spares(self.builder)
         self.fleet = Fleet(database, self.revisions)
 
     def install(self) -> None:
@@ -99,7 +100,7 @@ class SchemaManager:
             ProvisioningFailed: If its schema could not be made; nothing of it remains.
         """
         organization = provision(
-            self._builder,
+            self.builder,
             organization_id,
             name=name,
             attributes=attributes or {},
@@ -228,7 +229,7 @@ class SchemaManager:
         Raises:
             OrganizationNotFound: If the registry does not have one of them.
         """
-        return check(self._builder, organizations)
+        return check(self.builder, organizations)
 
     async def drift_async(self, organizations: Sequence[str] | None = None) -> DriftReport:
         """Compare every schema with one that is freshly made, as `drift` does."""
@@ -241,7 +242,7 @@ class SchemaManager:
             report: What `drift` returned. Its schemas are looked at again.
             lock_timeout: Seconds that the repair of a schema may wait for a lock.
         """
-        return plan_repair(self._builder, report, Limits(lock_timeout))
+        return plan_repair(self.builder, report, Limits(lock_timeout))
 
     def repair(self, plan: RepairPlan, *, destructive: bool = False) -> RepairReport:
         """Run a plan, each schema in one transaction, and check the schemas again.
@@ -252,7 +253,7 @@ class SchemaManager:
             plan: What `repair_plan` returned.
             destructive: Whether to run also the steps that lose data.
         """
-        return apply_repair(self._builder, plan, destructive=destructive)
+        return apply_repair(self.builder, plan, destructive=destructive)
 
     def rename(self, organization_id: str, name: str) -> Organization:
         """Give an organization another display name; its id and schema stay.

@@ -75,7 +75,7 @@ def examine(tenancy: Examined) -> Report:
     """
     schemas = tenancy.schemas
     findings = list(server.check_libraries())
-    if schemas._database.admin_url is None:
+    if schemas.builder.database.admin_url is None:
         findings.append(
             unknown("owner", "no admin_url is given: nothing else was examined", "give one")
         )
@@ -98,13 +98,13 @@ def _examine_catalogs(
     findings: list[Finding],
 ) -> None:
     for name, check in checks:
-        with _caught(name, findings), schemas._database.admin_engine.begin() as connection:
+        with _caught(name, findings), schemas.builder.database.admin_engine.begin() as connection:
             findings.extend(check(schemas, connection))
 
 
 def _reach(schemas: SchemaManager) -> Finding | None:
     try:
-        with schemas._database.admin_engine.connect():
+        with schemas.builder.database.admin_engine.connect():
             return None
     except DBAPIError as error:
         message = f"the owner cannot connect: {_told(error)}"

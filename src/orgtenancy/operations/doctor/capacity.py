@@ -33,14 +33,14 @@ _RELATIONS_PER_ORGANIZATION = text(
 
 def check_memberships(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Count the roles that the app's login may take."""
-    if schemas._database.settings.isolation is not IsolationLevel.ROLE:
+    if schemas.builder.database.settings.isolation is not IsolationLevel.ROLE:
         return
     number = connection.scalar(
         text(
             "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member "
             "WHERE r.rolname = :login"
         ),
-        {"login": schemas._database.url.username},
+        {"login": schemas.builder.database.url.username},
     )
     limit = _MEMBERSHIPS_FROM_18 if server_version(connection) >= 18 else _MEMBERSHIPS
     if number > limit:
@@ -68,7 +68,7 @@ def check_relations(schemas: SchemaManager, connection: Connection) -> Iterator[
 
 def check_memory(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Estimate what the catalog caches of the app's connections take."""
-    settings = schemas._database.settings
+    settings = schemas.builder.database.settings
     organizations = connection.scalar(text("SELECT count(*) FROM orgtenancy.organizations"))
     served = min(int(organizations or 0), settings.organizations_per_connection)
     backend = served * _relations_per_organization(connection) * _RELATION_MEMORY
@@ -110,7 +110,7 @@ def check_locks(schemas: SchemaManager, connection: Connection) -> Iterator[Find
 
 def check_connections(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Compare the server's connections with the size of the pools."""
-    database = schemas._database
+    database = schemas.builder.database
     settings = database.settings
     if database.has_logins:
         pools, size = settings.login_pools, settings.login_pool_size

@@ -77,7 +77,7 @@ class Attempt:
 
 def check_isolation(schemas: SchemaManager) -> Iterator[Finding]:
     """Try to cross between two schemas that are made for it."""
-    database = schemas._database
+    database = schemas.builder.database
     if database.settings.isolation is IsolationLevel.SEARCH_PATH:
         yield warning(
             _CHECK,
@@ -108,7 +108,7 @@ def check_isolation(schemas: SchemaManager) -> Iterator[Finding]:
 @contextmanager
 def throwaway_places(schemas: SchemaManager) -> Iterator[tuple[Place, Place]]:
     """Make two schemas as any organization's is made, and drop them afterwards."""
-    database, builder = schemas._database, schemas._builder
+    builder, database = schemas.builder, schemas.builder.database
     made: list[Place] = []
     try:
         for _ in range(2):

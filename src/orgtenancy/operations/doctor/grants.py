@@ -60,7 +60,7 @@ _FOREIGN_MEMBERS = text(
 
 def check_grants(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Look for rights that were given to anybody but an organization's own role."""
-    database = schemas._database
+    database = schemas.builder.database
     without_roles = database.settings.isolation is IsolationLevel.SEARCH_PATH
     rows = connection.execute(
         _FOREIGN_GRANTS, {"login": database.url.username, "without_roles": without_roles}
@@ -78,7 +78,7 @@ def check_grants(schemas: SchemaManager, connection: Connection) -> Iterator[Fin
 
 def check_memberships(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Look for roles that may take an organization's role, and should not."""
-    database = schemas._database
+    database = schemas.builder.database
     rows = connection.execute(
         _FOREIGN_MEMBERS, {"login": database.url.username, "has_logins": database.has_logins}
     ).all()

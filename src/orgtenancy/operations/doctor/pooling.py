@@ -45,7 +45,7 @@ class Pooler:
 
 def check_app(schemas: SchemaManager) -> Iterator[Finding]:
     """Look what stands before the server for the app's login, and what it lets through."""
-    database = schemas._database
+    database = schemas.builder.database
     settings = database.settings
     try:
         pooler = find_pooler(database, database.url)
@@ -95,7 +95,7 @@ def check_app(schemas: SchemaManager) -> Iterator[Finding]:
 
 def check_owner(schemas: SchemaManager) -> Iterator[Finding]:
     """Look what stands before the server for the owner."""
-    database = schemas._database
+    database = schemas.builder.database
     if database.admin_url is None:
         return
     pooler = find_pooler(database, database.admin_url)

@@ -50,7 +50,7 @@ def check_owner(schemas: SchemaManager, connection: Connection) -> Iterator[Find
             "FROM pg_roles WHERE rolname = current_user"
         )
     ).one()
-    without_roles = schemas._database.settings.isolation is IsolationLevel.SEARCH_PATH
+    without_roles = schemas.builder.database.settings.isolation is IsolationLevel.SEARCH_PATH
     findings = []
     if not (row.rolcreaterole or row.rolsuper or without_roles):
         findings.append(
@@ -76,7 +76,7 @@ def check_owner(schemas: SchemaManager, connection: Connection) -> Iterator[Find
 def check_ownership(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Look whether the owner may change all the schemas and roles that there are."""
     name = connection.scalar(text("SELECT current_user"))
-    without_roles = schemas._database.settings.isolation is IsolationLevel.SEARCH_PATH
+    without_roles = schemas.builder.database.settings.isolation is IsolationLevel.SEARCH_PATH
     roles = [] if without_roles else list(connection.scalars(_NOT_ADMINISTERED))
     if roles:
         yield problem(
@@ -97,7 +97,7 @@ def check_ownership(schemas: SchemaManager, connection: Connection) -> Iterator[
 
 def check_login(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Look whether PostgreSQL can keep the app's login out of an organization."""
-    login = str(schemas._database.url.username)
+    login = str(schemas.builder.database.url.username)
     row = connection.execute(_LOGIN, {"login": login}).one_or_none()
     if row is None:
         yield problem("app's login", f"there is no login {login!r}", _NO_INIT)
@@ -134,7 +134,7 @@ def check_login(schemas: SchemaManager, connection: Connection) -> Iterator[Find
 
 def check_public(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Look for what PostgreSQL leaves open to everybody."""
-    login = str(schemas._database.url.username)
+    login = str(schemas.builder.database.url.username)
     row = connection.execute(
         text(
             "SELECT has_database_privilege(:login, current_database(), 'TEMP') AS temp, "

@@ -87,7 +87,7 @@ def check_collation(schemas: SchemaManager, connection: Connection) -> Iterator[
 
 def check_extensions_schema(schemas: SchemaManager, connection: Connection) -> Iterator[Finding]:
     """Look whether the schema with extensions is there, where one is set."""
-    name = schemas._database.settings.extensions_schema
+    name = schemas.builder.database.settings.extensions_schema
     if name is None:
         return
     found = connection.scalar(

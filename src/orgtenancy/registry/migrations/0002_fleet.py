@@ -192,6 +192,9 @@ def upgrade() -> None:
         sa.Column("role_name", sa.Text, primary_key=True),
         sa.Column("organization_id", sa.Text),
         sa.Column("schema_name", sa.Text, nullable=False),
+        sa.Column(
+            "revisions", postgresql.JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")
+        ),
         sa.Column("wave", sa.Integer, nullable=False),
         sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'pending'")),
         sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),

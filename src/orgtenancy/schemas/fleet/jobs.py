@@ -175,6 +175,7 @@ class JobItem(BaseModel):
         role_name: The opaque role that stands for the schema.
         organization_id: Whose it was when the job began, or None for a spare.
         schema_name: Its name when the job began.
+        revisions: What it was at when the job began.
         wave: Which wave, from 0.
         status: What became of it.
         attempts: How often it was tried.
@@ -188,6 +189,7 @@ class JobItem(BaseModel):
     role_name: str
     organization_id: str | None
     schema_name: str
+    revisions: Mapping[str, str]
     wave: int
     status: ItemStatus
     attempts: int

@@ -7,6 +7,7 @@ whatever point, the journal is true.
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +24,11 @@ from orgtenancy.schemas.revisions.places import JournalEntry
 
 # One statement for thousands of rows, whatever the network.
 _ADD_ITEMS = text(
-    "INSERT INTO orgtenancy.job_items (job_id, role_name, organization_id, schema_name, wave) "
+    "INSERT INTO orgtenancy.job_items "
+    "(job_id, role_name, organization_id, schema_name, revisions, wave) "
     "SELECT :job_id, * FROM unnest(CAST(:roles AS text[]), CAST(:organizations AS text[]), "
-    "CAST(:schemas AS text[]), CAST(:waves AS integer[])) ON CONFLICT DO NOTHING"
+    "CAST(:schemas AS text[]), CAST(:revisions AS jsonb[]), CAST(:waves AS integer[])) "
+    "ON CONFLICT DO NOTHING"
 )
 
 
@@ -74,22 +77,16 @@ def create(
 
 def add_items(connection: Connection, job_id: int, targets: Iterable[tuple[Target, int]]) -> None:
     """Write items that the job does not have yet."""
-    columns = [
-        (target.role_name, target.organization_id, target.schema_name, wave)
-        for target, wave in targets
-    ]
-    if columns:
-        roles, organizations, schemas, waves = map(list, zip(*columns, strict=True))
-        connection.execute(
-            _ADD_ITEMS,
-            {
-                "job_id": job_id,
-                "roles": roles,
-                "organizations": organizations,
-                "schemas": schemas,
-                "waves": waves,
-            },
-        )
+    rows = list(targets)
+    if rows:
+        columns = {
+            "roles": [target.role_name for target, _ in rows],
+            "organizations": [target.organization_id for target, _ in rows],
+            "schemas": [target.schema_name for target, _ in rows],
+            "revisions": [json.dumps(dict(target.revisions)) for target, _ in rows],
+            "waves": [wave for _, wave in rows],
+        }
+        connection.execute(_ADD_ITEMS, {"job_id": job_id, **columns})
 
 
 def take_over(connection: Connection, job_id: int) -> None:

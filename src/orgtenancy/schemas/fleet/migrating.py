@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import RevisionNotFound
+from orgtenancy.errors import ConfigurationError, RevisionNotFound
 from orgtenancy.schemas.fleet.jobs import JobOptions
 from orgtenancy.schemas.fleet.targets import Target, find_targets, group_by_revisions
 from orgtenancy.schemas.fleet.workers import Worker, cause_of, should_retry
@@ -130,7 +130,7 @@ class Migration:
         place = self._place(target)
         stamps = self._revisions.stamps_of(target.revisions)
         try:
-            self._follow(worker, place, self._path(stamps), entry)
+            self._follow(worker, place, self._path_from(stamps, entry), entry)
         except (DBAPIError, psycopg.Error) as error:
             if should_retry(error):
                 raise
@@ -143,7 +143,7 @@ class Migration:
                 sorted(actual),
                 sorted(stamps),
             )
-            self._follow(worker, place, self._path(actual), entry)
+            self._follow(worker, place, self._path_from(actual, entry), entry)
 
     def _actual_stamps(self, worker: Worker, place: Place, stamps: Heads) -> Heads:
         """Return the stamps of a schema that was taken to have others, or to have these.
@@ -179,6 +179,19 @@ class Migration:
             else:
                 with worker.connection() as connection:
                     self._applier.apply(connection, place, stage, last)
+
+    def _path_from(self, stamps: Heads, entry: JournalEntry) -> RevisionPath:
+        """Return the path of a schema, of which an earlier attempt may have gone a part."""
+        if not is_relative(self._target):
+            return self._path(stamps)
+        begun = self._revisions.stamps_of(entry.revisions)
+        rest = self._path(begun).rest(stamps)
+        if rest is None:
+            raise ConfigurationError(
+                f"{self._target!r} is counted from where the job began, at {sorted(begun)}: "
+                f"that does not lead by {sorted(stamps)}, where the schema is now"
+            )
+        return rest
 
     def _path(self, stamps: Heads) -> RevisionPath:
         return self._revisions.path(stamps, self._target, down=self._down)

@@ -286,7 +286,7 @@ class JobRunner:
                 target = find_target(connection, item.role_name)
         if target is None:
             raise TargetGone
-        self._operation.apply(worker, target, JournalEntry(item.job_id, attempt))
+        self._operation.apply(worker, target, JournalEntry(item.job_id, attempt, item.revisions))
 
     def _write(self, item: JobItem, status: ItemStatus, attempts: int, error: str | None) -> None:
         def write() -> None:

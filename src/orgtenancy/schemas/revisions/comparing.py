@@ -44,7 +44,7 @@ def reference_schema(
     Raises:
         ConfigurationError: If there is no owner to make it, or the revisions are no tree.
     """
-    database = schemas._database
+    database = schemas.builder.database
     builder = SchemaBuilder(database, Revisions(modules))
     schema, role = f"orgtenancy_reference_{token_hex(8)}", new_role_name(str(database.url.database))
     engine = database.make_admin_engine(poolclass=NullPool)

@@ -194,7 +194,7 @@ class _Environment:
             ConfigurationError: If the schemas are at different revisions.
         """
         module, revisions = target.partition("@")[0], self._schemas.revisions
-        database = self._schemas._database
+        database = self._schemas.builder.database
         with database.admin_engine.begin() as connection:
             groups = group_by_revisions(connection, database.name, organization_ids=organizations)
         found = {group.revisions.get(module) for group in groups}

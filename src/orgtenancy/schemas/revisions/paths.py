@@ -8,7 +8,7 @@ was rendered, and revisions that are run on a connection.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from alembic.runtime.migration import RevisionStep
@@ -119,6 +119,13 @@ class RevisionPath:
 
     def __bool__(self) -> bool:
         return bool(self.stages)
+
+    def rest(self, stamps: Heads) -> RevisionPath | None:
+        """Return what is left of it for a schema with some stamps; None if it leads elsewhere."""
+        for number, stage in enumerate(self.stages):
+            if stage.before == stamps:
+                return replace(self, before=stamps, stages=self.stages[number:])
+        return replace(self, before=stamps, stages=()) if stamps == self.after else None
 
     @property
     def script(self) -> tuple[str, ...] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,12 @@ class JournalEntry:
     Attributes:
         job_id: The job.
         attempts: How often the schema was tried.
+        revisions: What the schema was at when the job began.
     """
 
     job_id: int
     attempts: int
+    revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def squash(tenancy: HasSchemas, module: str, message: str) -> Path:
     dependencies = {one for script in old for one in _dependencies(script)}
     outside = sorted(dependencies - gone - {head, module})
     with _set_aside([Path(script.path) for script in old], found.migrations.parent):
-        renewed = _Renewed(SchemaManager(tenancy.schemas._database, revisions.modules))
+        renewed = _Renewed(SchemaManager(tenancy.schemas.builder.database, revisions.modules))
         config = _config(renewed, found)
         config.attributes[DEPENDENCIES_ATTRIBUTE] = False
         with _errors():
