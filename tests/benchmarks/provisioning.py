@@ -2,6 +2,12 @@
 
 The baseline is the raw DDL script: role, schema, rights and tables as one message of one
 transaction, sent by psycopg. All others make the same ten tables, but where said.
+
+Every turn begins with new connections and one organization that is not measured: what a
+backend keeps in its memory grows with the schemas it has seen, and would differ between those
+who make as many in each turn and those who do not. What it takes to make a file may differ
+between directories of a disk by so much that the baseline, again, is far from 1: then set
+TMPDIR to a file system in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -77,7 +84,8 @@ class _Run:
 def _measure(run: _Run, options: argparse.Namespace) -> None:
     each = options.each
     with ExitStack() as stack:
-        raw = stack.enter_context(_raw(run.place("raw"), each))
+        raw_place = run.place("raw")
+        raw = stack.enter_context(_raw(raw_place, each))
         claims = stack.enter_context(closing(run.place("claims").tenancy()))
         contenders: dict[str, Turn] = {
             RAW: raw,
@@ -98,11 +106,12 @@ def _measure(run: _Run, options: argparse.Namespace) -> None:
             contender(-1)  # warm
         seconds = ground.take_turns(contenders, options.rounds)
         ground.table("one organization", seconds, RAW, what="organization")
-        _measure_bursts(raw, claims, each, options.bursts)
+        _measure_bursts(raw_place, raw, claims, options.bursts)
 
 
 def _per_organization(number: int, each: int, make: Callable[[str], object]) -> float:
     """Make the organizations of a round, and return the seconds of one."""
+    make(f"r{number + 1:04}-warm")
     names = [f"r{number + 1:04}-{n}" for n in range(each)]
     began = time.perf_counter()
     for name in names:
@@ -112,22 +121,29 @@ def _per_organization(number: int, each: int, make: Callable[[str], object]) -> 
 
 @contextmanager
 def _raw(place: Place, each: int) -> Iterator[Turn]:
-    ddl, calls = ground.community_script(), itertools.count()
-    with place.connect() as connection:
+    scripts = _scripts(place)
 
-        def turn(number: int) -> float:
+    def turn(number: int) -> float:
+        with place.connect() as connection:
             # Composed outside the measured time.
-            names = [f"org_raw-{next(calls)}" for _ in range(each)]
-            scripts = [_script(place, connection, name, ddl) for name in names]
+            warm, *ours = [next(scripts)(connection) for _ in range(1 + each)]
+            connection.execute(warm)
             began = time.perf_counter()
-            for script in scripts:
+            for script in ours:
                 connection.execute(script)
             return (time.perf_counter() - began) / each
 
-        yield turn
+    yield turn
 
 
-def _script(place: Place, connection: Any, schema: str, ddl: str) -> bytes:
+def _scripts(place: Place, prefix: str = "raw") -> Iterator[Callable[[Any], bytes]]:
+    """Yield what composes the script of one more schema for a connection."""
+    ddl = ground.community_script()
+    for number in itertools.count():
+        yield partial(_script, place, schema=f"org_{prefix}-{number}", ddl=ddl)
+
+
+def _script(place: Place, connection: Any, *, schema: str, ddl: str) -> bytes:
     role = new_role_name(place.name)
     return b";\n".join(
         [
@@ -148,12 +164,18 @@ def _beginning(place: Place, schema: str, role: str, driver: Any) -> list[sql.Co
 @contextmanager
 def _ours(place: Place, each: int) -> Iterator[Turn]:
     with closing(place.tenancy()) as tenancy:
-        yield lambda number: _per_organization(number, each, tenancy.schemas.provision)
+
+        def turn(number: int) -> float:
+            tenancy.close()  # the next call connects anew
+            return _per_organization(number, each, tenancy.schemas.provision)
+
+        yield turn
 
 
 def _claim(tenancy: Tenancy, each: int) -> Turn:
     def turn(number: int) -> float:
-        tenancy.schemas.spares.fill(each)
+        tenancy.close()
+        tenancy.schemas.spares.fill(1 + each)
         return _per_organization(number, each, tenancy.schemas.provision)
 
     return turn
@@ -169,7 +191,11 @@ def _by(place: Place, each: int, fill: Callable[[Connection], None]) -> Iterator
             _begin_schema(place, connection, f"org_{name}")
             fill(connection)
 
-    yield lambda number: _per_organization(number, each, make)
+    def turn(number: int) -> float:
+        engine.dispose()
+        return _per_organization(number, each, make)
+
+    yield turn
     engine.dispose()
 
 
@@ -212,7 +238,11 @@ def _command_line(place: Place, folder: Path, each: int) -> Iterator[Turn]:
         alembic = [sys.executable, "-m", "alembic", "-c", str(ini), "-x", f"schema=org_{name}"]
         subprocess.run([*alembic, "upgrade", "heads"], check=True, capture_output=True)
 
-    yield lambda number: _per_organization(number, each, make)
+    def turn(number: int) -> float:
+        engine.dispose()
+        return _per_organization(number, each, make)
+
+    yield turn
 
 
 @contextmanager
@@ -235,26 +265,46 @@ def _django(run: _Run, each: int) -> Iterator[dict[str, Turn]]:
 
 
 def _django_turn(django: client.DjangoTenants, each: int) -> Turn:
-    return lambda number: django.create([f"r{number + 1:04}_{n}" for n in range(each)]) / each
+    def turn(number: int) -> float:
+        django.ask("reconnect")
+        django.create([f"r{number + 1:04}_warm"])
+        return django.create([f"r{number + 1:04}_{n}" for n in range(each)]) / each
+
+    return turn
 
 
-def _measure_bursts(raw: Turn, claims: Tenancy, each: int, bursts: int) -> None:
+def _measure_bursts(place: Place, raw: Turn, claims: Tenancy, bursts: int) -> None:
     spares = claims.schemas.spares
-    print(f"\n### {_THREADS} claims at once\n")
-    print(
-        "| | median, ratio to the raw script's | p99 | median ms | p99 ms |\n|---|---|---|---|---|"
-    )
-    refilling = "with a refill beside"
-    for name in ("with spares ready", refilling):
-        latencies: list[float] = []
-        baseline: list[float] = []
+    spares.fill(1)
+    claims.schemas.provision("bursts-warm")
+    latencies: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        connections = [stack.enter_context(place.connect()) for _ in range(_THREADS)]
+        scripts = _scripts(place, "at-once")
+
+        def scripts_at_once() -> list[float]:
+            composed = [next(scripts)(connection) for connection in connections]
+            calls = zip(connections, composed, strict=True)
+            return _at_once([partial(connection.execute, script) for connection, script in calls])
+
+        def claims_at_once(prefix: str) -> list[float]:
+            names = [f"{prefix}-{n}" for n in range(_THREADS)]
+            return _at_once([partial(claims.schemas.provision, name) for name in names])
+
         for burst in range(bursts):
+            seconds = {RAW: [raw(burst)], "the same at once": scripts_at_once()}
             spares.fill(_THREADS)
-            baseline.append(raw(burst))
-            with _refill(claims) if name == refilling else nullcontext():
-                latencies += _burst(claims, f"{name[5]}{burst:03}")
-        base = ground.percentile(baseline, 50)
-        median, p99 = ground.percentile(latencies, 50), ground.percentile(latencies, 99)
+            seconds["claims, with spares ready"] = claims_at_once(f"ready{burst:03}")
+            spares.fill(_THREADS)
+            with spares.keep(2 * _THREADS):
+                seconds["claims, with a refill beside"] = claims_at_once(f"refill{burst:03}")
+            for name, values in seconds.items():
+                latencies.setdefault(name, []).extend(values)
+    base = ground.percentile(latencies[RAW], 50)
+    print(f"\n### {_THREADS} at once, threads of one process\n")
+    print(f"| | median, ratio to one {RAW} | p99 | median ms | p99 ms |\n|---|---|---|---|---|")
+    for name, values in latencies.items():
+        median, p99 = ground.percentile(values, 50), ground.percentile(values, 99)
         print(
             f"| {name} | **{median / base:.2f}** | **{p99 / base:.2f}** "
             f"| {median * 1e3:.1f} | {p99 * 1e3:.1f} |",
@@ -262,22 +312,15 @@ def _measure_bursts(raw: Turn, claims: Tenancy, each: int, bursts: int) -> None:
         )
 
 
-def _burst(tenancy: Tenancy, prefix: str) -> list[float]:
-    """Let all threads claim at once, and return how long each of them waited."""
-    barrier = Barrier(_THREADS)
+def _at_once(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Make all calls at once, in a thread each, and return how long each of them waited."""
+    barrier = Barrier(len(calls))
 
-    def claim(number: int) -> float:
+    def timed(call: Callable[[], object]) -> float:
         barrier.wait(60)
         began = time.perf_counter()
-        tenancy.schemas.provision(f"{prefix}-{number}")
+        call()
         return time.perf_counter() - began
 
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(claim, range(_THREADS)))
-
-
-@contextmanager
-def _refill(tenancy: Tenancy) -> Iterator[None]:
-    """Keep making spares, in a thread of the same process, as an app's lifespan does."""
-    with tenancy.schemas.spares.keep(2 * _THREADS):
-        yield
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(timed, calls))

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from orgtenancy import Tenancy
 from orgtenancy.errors import JobFailed, JobNotFound
+from orgtenancy.schemas import messages
 from orgtenancy.schemas.fleet import JobOptions, JobProgress
 from orgtenancy.schemas.revisions import applying
 from tests.fleet.hosts import ONE, QUICK, Host
@@ -256,14 +257,15 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice(
     host: Host, three: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.module().column("items", "b")
-    real = applying.send_transaction
+    real = messages.send_transaction
     lost: list[Connection] = []
 
-    def lose_the_answer(connection: Connection, message: bytes) -> None:
-        real(connection, message)
+    def lose_the_answer(connection: Connection, message: bytes) -> psycopg.Cursor[Any]:
+        cursor = real(connection, message)
         if not lost:
             lost.append(connection)
             raise psycopg.OperationalError("the connection was lost")
+        return cursor
 
     monkeypatch.setattr(applying, "send_transaction", lose_the_answer)
     job = host.release().schemas.fleet.migrate("+1", options=ONE)

@@ -25,6 +25,7 @@ from orgtenancy.registry import directory, store
 from orgtenancy.registry.listener import ChangeListener
 from tests.registry.worker import Dialogue, dialogue, status_of, worker
 from tests.schemas.databases import FreshDatabase, dsn, eventually
+from tests.support.reservations import reserve
 
 LISTEN = 'LISTEN "orgtenancy_organizations"'
 WITHIN = 1.0  # seconds until a change must be known where a process listens
@@ -190,15 +191,7 @@ def test_a_status_that_is_not_active_shuts_every_door(
 def test_one_that_is_being_provisioned_says_to_try_again_soon(tenancy: Tenancy) -> None:
     organization_id = new_id()
     with tenancy._database.admin_engine.begin() as connection:
-        store.reserve(
-            connection,
-            organization_id=organization_id,
-            name="",
-            schema=f"org_{organization_id}",
-            role=f"role_{organization_id}",
-            placement="default",
-            attributes={},
-        )
+        reserve(connection, organization_id)
     with pytest.raises(OrganizationUnavailable) as caught:
         tenancy.organization(organization_id).__enter__()
     assert caught.value.status == "provisioning"
@@ -215,15 +208,7 @@ def test_the_registry_makes_a_transition_exactly_where_the_table_allows_it(
 ) -> None:
     organization_id = new_id()
     with tenancy._database.admin_engine.connect() as connection:
-        store.reserve(
-            connection,
-            organization_id=organization_id,
-            name="",
-            schema=organization_id,
-            role=organization_id,
-            placement="default",
-            attributes={},
-        )
+        reserve(connection, organization_id)
         connection.exec_driver_sql(
             "UPDATE orgtenancy.organizations SET status = %s WHERE id = %s",
             (source.value, organization_id),

@@ -9,9 +9,8 @@ from uuid import uuid4
 from sqlalchemy import create_engine, delete
 
 from orgtenancy import Tenancy, embedded
-from orgtenancy.naming import new_role_name, schema_name
-from orgtenancy.registry import store
 from orgtenancy.registry.tables import organizations
+from tests.support.reservations import reserve
 
 THREADS = 8
 ROUNDS = 60
@@ -24,20 +23,14 @@ def test_reservations_at_once_make_one_row_and_no_error(
     barrier = Barrier(THREADS)
     engine = create_engine(server.admin_url, pool_size=THREADS)
 
+    made: list[bool] = []
+
     def reserve_all() -> None:
         with engine.connect() as connection:
             for organization_id in ids:
                 barrier.wait(timeout=30)
                 with connection.begin():
-                    store.reserve(
-                        connection,
-                        organization_id=organization_id,
-                        name="Same",
-                        schema=schema_name(organization_id),
-                        role=new_role_name("race"),
-                        placement="default",
-                        attributes={},
-                    )
+                    made.append(reserve(connection, organization_id))
 
     try:
         with ThreadPoolExecutor(THREADS) as threads:
@@ -48,6 +41,6 @@ def test_reservations_at_once_make_one_row_and_no_error(
                 future.result()
         with engine.begin() as connection:
             result = connection.execute(delete(organizations).where(organizations.c.id.in_(ids)))
-            assert result.rowcount == ROUNDS
+            assert result.rowcount == ROUNDS == sum(made)
     finally:
         engine.dispose()

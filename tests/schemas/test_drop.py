@@ -28,6 +28,7 @@ from tests.schemas.databases import (
     dsn,
     fresh_database,
 )
+from tests.support.reservations import reserve
 
 S = OrganizationStatus
 
@@ -84,15 +85,7 @@ def test_a_reservation_that_nobody_completed_is_dropped(
     bare_database: FreshDatabase, installed: Tenancy
 ) -> None:
     with installed._database.admin_engine.begin() as connection:
-        store.reserve(
-            connection,
-            organization_id="acme",
-            name="",
-            schema="org_acme",
-            role="role_acme",
-            placement="default",
-            attributes={},
-        )
+        reserve(connection, "acme")
     installed.schemas.drop("acme", confirm="acme")
     assert all_organizations(installed) == []
 

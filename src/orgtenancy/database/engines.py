@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache, cached_property
 from threading import RLock, Semaphore
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -35,7 +34,9 @@ from orgtenancy.settings import IsolationLevel, Settings
 _SESSION_OPTIONS: Mapping[str, Any] = {"expire_on_commit": False, "close_resets_only": False}
 
 # Connections of the owner that are kept; more are opened under load, then closed.
-_ADMIN_POOL_SIZE = 2
+_ADMIN_POOL_SIZE = 3
+# How many of them do brief work, such as claims: beside them spares are made.
+_BRIEF_POOL_SIZE = 2
 
 
 def normalize_url(url: str | URL) -> URL:
@@ -94,6 +95,10 @@ class Database:
         settings: Sizes and limits.
         name: The placement's name.
         module_settings: The settings of the registered modules, by their class.
+
+    Attributes:
+        brief_work: To be held while the owner does work that takes less time than connecting:
+            many at once wait for the connections that are kept, and open no others.
     """
 
     def __init__(
@@ -129,7 +134,7 @@ class Database:
         self._engine: Engine | None = None
         self._async_engine: AsyncEngine | None = None
         self._admin_engine: Engine | None = None
-        self._brief_work = Semaphore(_ADMIN_POOL_SIZE)
+        self.brief_work = Semaphore(_BRIEF_POOL_SIZE)
 
     @property
     def engine(self) -> Engine:
@@ -160,18 +165,11 @@ class Database:
         with self._lock:
             if self._admin_engine is None:
                 self._admin_engine = self.make_admin_engine(
-                    pool_size=_ADMIN_POOL_SIZE, max_overflow=self.settings.max_overflow
+                    pool_size=_ADMIN_POOL_SIZE,
+                    max_overflow=self.settings.max_overflow,
+                    pool_use_lifo=True,  # a backend at work knows the catalogs, an idle one not
                 )
             return self._admin_engine
-
-    @contextmanager
-    def brief_admin_connection(self) -> Iterator[Connection]:
-        """Lend a connection of the owner for work that takes less time than connecting.
-
-        Many at once wait for the connections that are kept, and open no others.
-        """
-        with self._brief_work, self.admin_engine.connect() as connection:
-            yield connection
 
     def make_admin_engine(self, *, options: str | None = None, **engine_options: Any) -> Engine:
         """Return a new engine of the owner; the caller disposes of it.
@@ -258,7 +256,7 @@ class Database:
         Two processes on one socket would read each other's answers.
         """
         self._lock = RLock()
-        self._brief_work = Semaphore(_ADMIN_POOL_SIZE)
+        self.brief_work = Semaphore(_BRIEF_POOL_SIZE)
         self._logins.renew_lock()
         self._async_logins.renew_lock()
         async_engines = (self._async_engine, *self._async_logins.pop_all())

@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, bindparam, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from orgtenancy.naming import REGISTRY_SCHEMA
@@ -24,38 +24,8 @@ from orgtenancy.registry.tables import organization_from, organizations
 _ORDER = f"{REGISTRY_SCHEMA}.organizations"
 
 # Built once: to build a statement takes about as long as to run it.
-_RESERVE = insert(organizations).on_conflict_do_nothing()
 _FIND = select(organizations).where(organizations.c.id == bindparam("key"))
 _FIND_LOCKED = _FIND.with_for_update()
-
-
-def reserve(
-    connection: Connection,
-    *,
-    organization_id: str,
-    name: str,
-    schema: str,
-    role: str,
-    placement: str,
-    attributes: Mapping[str, Any],
-) -> None:
-    """Insert an organization that is being provisioned, unless there is one already.
-
-    Any unique key makes it one: with the primary key alone as the arbiter, PostgreSQL
-    reports a concurrent insert as a violation of the schema's name, now and then.
-    """
-    connection.execute(
-        _RESERVE,
-        {
-            "id": organization_id,
-            "name": name,
-            "schema_name": schema,
-            "role_name": role,
-            "placement": placement,
-            "status": OrganizationStatus.PROVISIONING,
-            "attributes": dict(attributes),
-        },
-    )
 
 
 def find(
@@ -84,12 +54,20 @@ def list_page(
     return Page(items=items, next_cursor=encode_cursor(_ORDER, [items[-1].id]) if more else None)
 
 
-def activate(
-    connection: Connection, organization_id: str, revisions: Mapping[str, str]
-) -> Organization | None:
-    """Open a provisioned organization at these revisions; None if it was not provisioning."""
-    return _change(
-        connection, organization_id, OrganizationStatus.ACTIVE, revisions=dict(revisions)
+def lock_statement(role: str) -> sql.Composable:
+    """Return the statement that locks an organization's row until the transaction ends."""
+    return sql.SQL("SELECT FROM {} WHERE role_name = {} FOR UPDATE").format(
+        sql.Identifier(REGISTRY_SCHEMA, organizations.name), role
+    )
+
+
+def activation(role: str, revisions: Mapping[str, str]) -> sql.Composable:
+    """Return the statement that opens a provisioned organization, and gives `updated_at`.
+
+    It fails with `OT001` if the organization is not being provisioned.
+    """
+    return sql.SQL("SELECT {}({}, {}) AS updated_at").format(
+        sql.Identifier(REGISTRY_SCHEMA, "activate"), role, Jsonb(dict(revisions))
     )
 
 
@@ -97,7 +75,8 @@ def change_status(
     connection: Connection, organization_id: str, status: OrganizationStatus
 ) -> Organization | None:
     """Move an organization to a status, if its present one allows it, else return None."""
-    return _change(connection, organization_id, status)
+    row = connection.execute(_change_statement(status), {"key": organization_id}).one_or_none()
+    return None if row is None else organization_from(row)
 
 
 def rename(connection: Connection, organization_id: str, name: str) -> Organization | None:
@@ -133,23 +112,13 @@ def announcement(organization_id: str) -> sql.Composable:
     return sql.SQL("SELECT pg_notify({}, {})").format(CHANNEL, organization_id)
 
 
-def _change(
-    connection: Connection, organization_id: str, status: OrganizationStatus, **values: Any
-) -> Organization | None:
-    statement = _change_statement(status, *values)
-    given = {f"new_{name}": value for name, value in values.items()}
-    row = connection.execute(statement, {"key": organization_id, **given}).one_or_none()
-    return None if row is None else organization_from(row)
-
-
 @cache
-def _change_statement(status: OrganizationStatus, *names: str) -> ReturningUpdate[Any]:
+def _change_statement(status: OrganizationStatus) -> ReturningUpdate[Any]:
     """Return the guarded UPDATE to a status, which also announces the change."""
     sources = [source for source, targets in TRANSITIONS.items() if status in targets]
-    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     return (
         update(organizations)
         .where(organizations.c.id == bindparam("key"), organizations.c.status.in_(sources))
-        .values(status=status, updated_at=func.now(), **values)
+        .values(status=status, updated_at=func.now())
         .returning(*organizations.c, func.pg_notify(CHANNEL, organizations.c.id))
     )

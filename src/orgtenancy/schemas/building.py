@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,7 +63,7 @@ class SchemaBuilder:
         connection: Connection,
         schema: str,
         role: str,
-        before: list[sql.Composable] | None = None,
+        before: Sequence[sql.Composable] = (),
         *,
         path: RevisionPath | None = None,
     ) -> None:
@@ -75,25 +76,43 @@ class SchemaBuilder:
             before: Statements to send ahead, such as those that make the role.
             path: What fills it, if not what leads to the newest revisions.
         """
-        grantee, path = self.grantee(role), self.path if path is None else path
-        one_by_one = self.database.has_citus
-        begin = [
-            *(before or []),
-            *grants.create_schema(schema, grantee),
-            *grants.enter_schema(schema, self.database.settings.extensions_schema),
-        ]
-        end = grants.protect_versions(schema, grantee) if path else []
+        path, one_by_one = self.path if path is None else path, self.database.has_citus
         if (script := path.script) is not None:
-            texts = [*grants.texts(begin), *script, *grants.texts(end)]
-            grants.send(connection, texts, one_by_one=one_by_one)
+            statements = self._around(schema, role, before, script)
+            grants.send(connection, statements, one_by_one=one_by_one)
             return
-        grants.execute(connection, begin, one_by_one=one_by_one)
+        begin, end = self._begin(schema, role), self._end(schema, role)
+        grants.execute(connection, [*before, *begin], one_by_one=one_by_one)
         for part in (part for stage in path.stages for part in stage.parts):
             if isinstance(part, SqlPart):
                 grants.send(connection, part.script, one_by_one=one_by_one)
             else:
                 run_fresh(connection, part, self.revisions.settings)
         grants.execute(connection, end, one_by_one=one_by_one)
+
+    def script(
+        self, schema: str, role: str, before: Sequence[sql.Composable] = ()
+    ) -> list[str] | None:
+        """Return what `build` does as statements; None if they cannot be one message."""
+        script = self.path.script
+        if script is None or self.database.has_citus:
+            return None
+        return self._around(schema, role, before, script)
+
+    def _around(
+        self, schema: str, role: str, before: Sequence[sql.Composable], script: Sequence[str]
+    ) -> list[str]:
+        begin, end = self._begin(schema, role), self._end(schema, role) if script else []
+        return [*grants.texts([*before, *begin]), *script, *grants.texts(end)]
+
+    def _begin(self, schema: str, role: str) -> list[sql.Composable]:
+        return [
+            *grants.create_schema(schema, self.grantee(role)),
+            *grants.enter_schema(schema, self.database.settings.extensions_schema),
+        ]
+
+    def _end(self, schema: str, role: str) -> list[sql.Composable]:
+        return grants.protect_versions(schema, self.grantee(role))
 
     @cached_property
     def settings_digest(self) -> str:

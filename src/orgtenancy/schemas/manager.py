@@ -15,6 +15,7 @@ from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.registry import store
 from orgtenancy.schemas.building import SchemaBuilder
+from orgtenancy.schemas.claiming import Claims
 from orgtenancy.schemas.drift import (
     DriftReport,
     RepairPlan,
@@ -63,6 +64,7 @@ class SchemaManager:
         self._on_change = on_change
         self.revisions = Revisions(modules)
         self.builder = SchemaBuilder(database, self.revisions)
+        self._claims = Claims(self.builder)
         self.spares = Spares(self.builder)
         self.fleet = Fleet(database, self.revisions)
 
@@ -101,6 +103,7 @@ class SchemaManager:
         """
         organization = provision(
             self.builder,
+            self._claims,
             organization_id,
             name=name,
             attributes=attributes or {},

@@ -1,28 +1,34 @@
 """Making an organization: a spare that is claimed, or everything anew.
 
-A claim is one short transaction, which touches no role and no grant. Without a spare there
-are two transactions. The first reserves the id, so that everyone sees that the organization
-is on its way. The second locks that row and does everything else, DDL included, up to the
-status `active`; a crash before its commit leaves the reservation alone, which the next call
-for the same id completes.
+A claim is one short transaction, which touches no role and no grant. Where it finds no
+spare it reserves the id, so that everyone sees that the organization is on its way. A second
+transaction locks that row and does everything else, DDL included, up to the status `active`;
+a crash before its commit leaves the reservation alone, which the next call for the same id
+completes.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+import psycopg
 from psycopg.errors import DuplicateSchema
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
 from orgtenancy.errors import ProvisioningFailed
-from orgtenancy.naming import new_role_name, schema_name
+from orgtenancy.naming import schema_name
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import store
 from orgtenancy.registry.directory import ensure_active
 from orgtenancy.schemas.building import SchemaBuilder
-from orgtenancy.schemas.spares import claim
+from orgtenancy.schemas.claiming import Claims
+from orgtenancy.schemas.messages import send_transaction, transaction, value_of
+
+logger = logging.getLogger("orgtenancy.schemas")
 
 # Every failed attempt of another call takes the reservation of all of them along.
 _MAX_ATTEMPTS = 100
@@ -30,6 +36,7 @@ _MAX_ATTEMPTS = 100
 
 def provision(
     builder: SchemaBuilder,
+    claims: Claims,
     organization_id: str,
     *,
     name: str | None,
@@ -46,40 +53,30 @@ def provision(
     schema, name = schema_name(organization_id), organization_id if name is None else name
     _ = builder.path  # a broken module is found before anything is reserved
     database = builder.database
-    try:
-        claimed = claim(builder, organization_id, name=name, schema=schema, attributes=attributes)
-    except ProgrammingError as error:
-        if not isinstance(error.orig, DuplicateSchema):
-            raise
-        raise ProvisioningFailed(
-            f"organization {organization_id!r} could not be provisioned: {error}",
-            organization_id=organization_id,
-            schema=schema,
-            placement=database.name,
-        ) from error
-    if claimed is not None:
-        return claimed
     engine = database.admin_engine
     for _ in range(_MAX_ATTEMPTS):
-        with database.brief_admin_connection() as connection:
-            # One statement, and so one round trip.
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            store.reserve(
-                connection,
-                organization_id=organization_id,
-                name=name,
-                schema=schema,
-                role=new_role_name(str(database.url.database)),
-                placement=database.name,
-                attributes=attributes,
-            )
         try:
-            with engine.begin() as connection:
-                organization = store.find(connection, organization_id, lock=True)
-                if organization is None:  # another call's attempt failed, and took its row back
-                    continue
-                if organization.status is OrganizationStatus.PROVISIONING:
-                    organization = _build(connection, builder, organization)
+            claimed = claims.claim(organization_id, name=name, schema=schema, attributes=attributes)
+        except ProgrammingError as error:
+            if not isinstance(error.orig, DuplicateSchema):
+                raise
+            raise ProvisioningFailed(
+                f"organization {organization_id!r} could not be provisioned: {error}",
+                organization_id=organization_id,
+                schema=schema,
+                placement=database.name,
+            ) from error
+        if claimed is not None and claimed.is_active:
+            return claimed
+        try:
+            organization = None if claimed is None else _build_at_once(builder, claimed)
+            if organization is None:
+                with engine.begin() as connection:
+                    organization = store.find(connection, organization_id, lock=True)
+                    if organization is None:  # another call's attempt failed, and took its row back
+                        continue
+                    if organization.status is OrganizationStatus.PROVISIONING:
+                        organization = _build(connection, builder, organization)
         except Exception as error:  # a module's revision may raise anything
             with engine.begin() as connection:
                 store.remove(connection, organization_id, OrganizationStatus.PROVISIONING)
@@ -99,13 +96,49 @@ def provision(
     )
 
 
+def _build_at_once(builder: SchemaBuilder, organization: Organization) -> Organization | None:
+    """Make the schema of a reservation, and open it, in one message.
+
+    Returns:
+        None if there is more to it: a revision needs a connection, another call is making it
+        too, or something fails, which the longer way tells better.
+    """
+    role, revisions = organization.role_name, dict(builder.revisions.heads)
+    with builder.database.admin_engine.connect() as connection:
+        statements = builder.script(
+            organization.schema_name,
+            role,
+            [store.lock_statement(role), *builder.create_role(connection, role)],
+        )
+        if statements is None:
+            return None
+        statements.append(store.activation(role, revisions).as_string(None))
+        try:
+            cursor = send_transaction(connection, transaction(statements))
+        except psycopg.Error as error:
+            logger.debug("provisioning %r at once: %s", organization.id, error)
+            return None
+        return _opened(organization, revisions, value_of(cursor, "updated_at"))
+
+
 def _build(
     connection: Connection, builder: SchemaBuilder, organization: Organization
 ) -> Organization:
-    role = organization.role_name
+    """Make the schema, and open it, where the organization's row is locked."""
+    role, revisions = organization.role_name, dict(builder.revisions.heads)
     create_role = builder.create_role(connection, role)
     builder.build(connection, organization.schema_name, role, create_role)
-    active = store.activate(connection, organization.id, builder.revisions.heads)
-    if active is None:  # cannot be: the row is locked
-        raise ProvisioningFailed("the reservation vanished", organization_id=organization.id)
-    return active
+    activate = store.activation(role, revisions).as_string(None)
+    return _opened(organization, revisions, connection.exec_driver_sql(activate).scalar_one())
+
+
+def _opened(
+    organization: Organization, revisions: Mapping[str, str], updated_at: datetime
+) -> Organization:
+    return organization.model_copy(
+        update={
+            "status": OrganizationStatus.ACTIVE,
+            "revisions": dict(revisions),
+            "updated_at": updated_at,
+        }
+    )

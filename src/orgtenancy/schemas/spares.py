@@ -1,4 +1,4 @@
-"""Spares: schemas that are made ahead of time, and claimed by a rename.
+"""Spares: schemas that are made ahead of time, and claimed by a rename (see `claiming`).
 
 A spare is made in two steps. First its role, together with the roles of all others that
 are made then: after a change to roles every backend looks through its memberships anew,
@@ -10,33 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from threading import Event, Thread
-from typing import Any, Self
+from typing import Self
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
-    Text,
     and_,
-    bindparam,
-    column,
     delete,
     func,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from orgtenancy.errors import OrgTenancyError, ProvisioningFailed
 from orgtenancy.naming import new_role_name, spare_schema_name
-from orgtenancy.organizations import Organization
-from orgtenancy.registry.tables import organization_from, organizations, spares
+from orgtenancy.registry.tables import spares
 from orgtenancy.schemas import grants, objects
 from orgtenancy.schemas.building import SchemaBuilder
 
@@ -179,50 +173,6 @@ class SpareKeeper:
             except (SQLAlchemyError, OrgTenancyError) as error:
                 logger.warning("spares could not be made, trying again: %s", error)
             self._wake.wait(_POLL)
-
-
-def claim(
-    builder: SchemaBuilder,
-    organization_id: str,
-    *,
-    name: str,
-    schema: str,
-    attributes: Mapping[str, Any],
-) -> Organization | None:
-    """Make an organization of a spare; None if there is none to claim, or it exists.
-
-    One short transaction, and one round trip: the registry row and the rename. Calls at the
-    same time skip the spares that others hold.
-    """
-    values = {
-        "id": organization_id,
-        "name": name,
-        "schema": schema,
-        "attributes": dict(attributes),
-        "placement": builder.database.name,
-        "settings_digest": builder.settings_digest,
-        "revisions": dict(builder.revisions.heads),
-    }
-    with builder.database.brief_admin_connection() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        row = connection.execute(_claim_statement(), values).one_or_none()
-    return None if row is None else organization_from(row)
-
-
-@cache
-def _claim_statement() -> Select[Any]:
-    claimed = func.orgtenancy.claim_spare(
-        bindparam("id", type_=Text),
-        bindparam("name", type_=Text),
-        bindparam("schema", type_=Text),
-        bindparam("attributes", type_=JSONB),
-        bindparam("placement", type_=Text),
-        bindparam("settings_digest", type_=Text),
-        bindparam("revisions", type_=JSONB),
-    )
-    # The columns by name: another release's migration may add one.
-    columns = [column(known.name, known.type) for known in organizations.c]
-    return select(*claimed.table_valued(*columns).c)
 
 
 def _is_usable(builder: SchemaBuilder) -> ColumnElement[bool]:

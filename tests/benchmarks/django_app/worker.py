@@ -47,6 +47,12 @@ def _create(schemas: list[str]) -> None:
         Client(schema_name=schema, name=schema).save(verbosity=0)
 
 
+def _reconnect() -> None:
+    from django.db import connection
+
+    connection.close()
+
+
 def _migrate(target: str, executor: str, workers: int) -> None:
     from django.conf import settings
     from django.core.management import call_command
@@ -66,6 +72,7 @@ _REQUESTS: dict[str, Callable[..., None]] = {
     "make_migrations": _make_migrations,
     "migrate_public": _migrate_public,
     "create": _create,
+    "reconnect": _reconnect,
     "migrate": _migrate,
     "load": _load,
 }

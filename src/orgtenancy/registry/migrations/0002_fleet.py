@@ -95,47 +95,78 @@ END
 $$
 """
 
-# One round trip, whatever the network: which schema is renamed is known only here.
-CLAIM_SPARE = """
-CREATE FUNCTION orgtenancy.claim_spare(
-    p_id text, p_name text, p_schema text, p_attributes jsonb,
+# One round trip, whatever the network: which schemas are renamed is known only here. A rename
+# makes PostgreSQL forget every plan, and to plan these statements is half of the work: so many
+# claims at once are one call, and the renames come last. Without a spare the id is reserved.
+CLAIM_SPARES = """
+CREATE FUNCTION orgtenancy.claim_spares(
+    p_ids text[], p_names text[], p_schemas text[], p_attributes jsonb[], p_roles text[],
     p_placement text, p_settings_digest text, p_revisions jsonb
 ) RETURNS SETOF orgtenancy.organizations
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    spare orgtenancy.spares;
+    spare_role text;
+    spare_schema text;
     made orgtenancy.organizations;
+    renames text := '';
 BEGIN
-    -- Looked at first, so that a call for an organization that exists disturbs no spare.
-    PERFORM FROM orgtenancy.organizations WHERE id = p_id;
-    IF FOUND THEN
-        RETURN;
+    FOR n IN 1 .. cardinality(p_ids) LOOP
+        -- Looked at first, so that a call for an organization that exists disturbs no spare.
+        PERFORM FROM orgtenancy.organizations WHERE id = p_ids[n];
+        CONTINUE WHEN FOUND;
+        SELECT role_name, schema_name INTO spare_role, spare_schema FROM orgtenancy.spares
+            WHERE placement = p_placement AND ready_at IS NOT NULL
+                AND settings_digest = p_settings_digest AND revisions = p_revisions
+            ORDER BY ready_at LIMIT 1 FOR UPDATE SKIP LOCKED;
+        -- Any unique key makes it one that exists: with the primary key alone as the arbiter,
+        -- a concurrent insert is reported as a violation of the schema's name, now and then.
+        INSERT INTO orgtenancy.organizations
+            (id, name, schema_name, role_name, placement, status, revisions, attributes)
+            VALUES (p_ids[n], p_names[n], p_schemas[n], coalesce(spare_role, p_roles[n]),
+                p_placement, CASE WHEN spare_role IS NULL THEN 'provisioning' ELSE 'active' END,
+                CASE WHEN spare_role IS NULL THEN '{}' ELSE p_revisions END, p_attributes[n])
+            ON CONFLICT DO NOTHING RETURNING * INTO made;
+        CONTINUE WHEN NOT FOUND;
+        RETURN NEXT made;
+        CONTINUE WHEN spare_role IS NULL;
+        DELETE FROM orgtenancy.spares WHERE role_name = spare_role;
+        PERFORM pg_notify('orgtenancy_organizations', p_ids[n]);
+        renames := renames
+            || format('ALTER SCHEMA %I RENAME TO %I;', spare_schema, p_schemas[n]);
+    END LOOP;
+    IF renames = '' THEN
+        -- The transaction that fills what was reserved waits for the disk.
+        PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
-    SELECT * INTO spare FROM orgtenancy.spares
-        WHERE placement = p_placement AND ready_at IS NOT NULL
-            AND settings_digest = p_settings_digest AND revisions = p_revisions
-        ORDER BY ready_at LIMIT 1 FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN;
+    EXECUTE renames;
+END
+$$
+"""
+
+# The last statement of the message that makes a schema: it takes all of it back if another call
+# was faster.
+ACTIVATE = """
+CREATE FUNCTION orgtenancy.activate(p_role text, p_revisions jsonb) RETURNS timestamptz
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id text;
+BEGIN
+    UPDATE orgtenancy.organizations
+        SET status = 'active', revisions = p_revisions, updated_at = now()
+        WHERE role_name = p_role AND status = 'provisioning' RETURNING id INTO found_id;
+    IF found_id IS NULL THEN
+        RAISE EXCEPTION 'nothing with the role % is being provisioned', p_role
+            USING ERRCODE = 'OT001';
     END IF;
-    INSERT INTO orgtenancy.organizations
-        (id, name, schema_name, role_name, placement, status, revisions, attributes)
-        VALUES (p_id, p_name, p_schema, spare.role_name, spare.placement, 'active',
-            spare.revisions, p_attributes)
-        ON CONFLICT DO NOTHING RETURNING * INTO made;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    DELETE FROM orgtenancy.spares WHERE role_name = spare.role_name;
-    EXECUTE format('ALTER SCHEMA %I RENAME TO %I', spare.schema_name, p_schema);
-    PERFORM pg_notify('orgtenancy_organizations', p_id);
-    RETURN NEXT made;
+    PERFORM pg_notify('orgtenancy_organizations', found_id);
+    RETURN now();
 END
 $$
 """
 
 FUNCTIONS = (
-    "claim_spare(text, text, text, jsonb, text, text, jsonb)",
+    "activate(text, jsonb)",
+    "claim_spares(text[], text[], text[], jsonb[], text[], text, text, jsonb)",
     "end_stage(text, text, jsonb, varchar[], varchar[], bigint, integer)",
     "expect_heads(text, text, text[])",
     "heads_of(text)",
@@ -207,7 +238,8 @@ def upgrade() -> None:
     op.execute(HEADS_OF)
     op.execute(EXPECT_HEADS)
     op.execute(END_STAGE)
-    op.execute(CLAIM_SPARE)
+    op.execute(CLAIM_SPARES)
+    op.execute(ACTIVATE)
     for function in FUNCTIONS:
         op.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
 

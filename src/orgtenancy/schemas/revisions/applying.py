@@ -6,17 +6,15 @@ stamps in the schema, what the registry mirrors of them, and what the caller add
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
 
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.schemas import grants
+from orgtenancy.schemas.messages import encoded, joined, send_transaction, transaction
 from orgtenancy.schemas.revisions import online
 from orgtenancy.schemas.revisions.framing import (
     ASYNCHRONOUS_COMMIT,
@@ -154,8 +152,8 @@ class StageApplier:
     def _script(self, stage: Stage, part: SqlPart) -> _Script:
         body = [*grants.texts(lock_tables(stage.lock_tables)), *part.statements]
         return _Script(
-            begin=_encoded(self._begin),
-            body=_joined(map(str.encode, body)),
+            begin=encoded(self._begin),
+            body=joined(map(str.encode, body)),
             end=EndOfStage(stage.revisions, stage.before, stage.after),
             is_first=_is_first(stage),
         )
@@ -183,29 +181,10 @@ class _Script:
 
     def message(self, place: Place, entry: JournalEntry | None) -> bytes:
         """Return the transaction for one schema."""
-        parts = [b"BEGIN", self.begin, _encoded(begin_stage(place)), self.body]
+        parts = [self.begin, encoded(begin_stage(place)), self.body]
         if self.is_first:
-            parts.append(_encoded(_protect_versions(place)))
-        return _joined([*parts, _encoded([self.end.compose(place, entry)]), b"COMMIT"])
-
-
-def send_transaction(connection: Connection, message: bytes) -> None:
-    """Send a whole transaction as one message.
-
-    Raises:
-        psycopg.Error: What the server said; nothing of it remains then.
-    """
-    driver: Any = connection.connection.driver_connection
-    driver.autocommit = True  # the message brings its own BEGIN
-    try:
-        driver.execute(message)
-    except psycopg.Error:
-        if driver.info.transaction_status is TransactionStatus.INERROR:
-            driver.execute("ROLLBACK")
-        raise
-    finally:
-        if not driver.closed:
-            driver.autocommit = False
+            parts.append(encoded(_protect_versions(place)))
+        return transaction([*parts, encoded([self.end.compose(place, entry)])])
 
 
 def session_options(place: Place, limits: Limits) -> str:
@@ -245,11 +224,3 @@ def _is_first(stage: Stage) -> bool:
 def _protect_versions(place: Place) -> list[sql.Composable]:
     # The stamps are kept from the app: the table is new where there were none.
     return grants.protect_versions(place.schema_name, place.grantee)
-
-
-def _encoded(statements: Iterable[sql.Composable]) -> bytes:
-    return _joined(statement.as_bytes(None) for statement in statements)
-
-
-def _joined(statements: Iterable[bytes]) -> bytes:
-    return b";\n".join(filter(None, statements))
