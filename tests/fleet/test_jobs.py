@@ -260,12 +260,11 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice(
     real = messages.send_transaction
     lost: list[Connection] = []
 
-    def lose_the_answer(connection: Connection, message: bytes) -> psycopg.Cursor[Any]:
-        cursor = real(connection, message)
+    def lose_the_answer(connection: Connection, message: bytes) -> None:
+        real(connection, message)
         if not lost:
             lost.append(connection)
             raise psycopg.OperationalError("the connection was lost")
-        return cursor
 
     monkeypatch.setattr(applying, "send_transaction", lose_the_answer)
     job = host.release().schemas.fleet.migrate("+1", options=ONE)

@@ -17,8 +17,11 @@ from typing import Any
 
 from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
+from sqlalchemy import Connection
 
 from orgtenancy import Settings, Tenancy
+from orgtenancy.schemas import messages
+from orgtenancy.schemas.revisions import applying
 from tests.support.notes import notes
 
 passed = 0
@@ -45,6 +48,18 @@ def with_points(method: Callable[..., Generator[Any, Any, Any]]) -> Callable[...
 # BEGIN, COMMIT and ROLLBACK go through the first, every other statement through the second.
 for owner, name in ((BaseConnection, "_exec_command"), (BaseCursor, "_maybe_prepare_gen")):
     setattr(owner, name, with_points(getattr(owner, name)))
+
+send_transaction = messages.send_transaction
+
+
+def send_with_points(connection: Connection, message: bytes) -> None:
+    point()
+    send_transaction(connection, message)
+    point()
+
+
+# The whole transaction of a schema that is migrated is one message, without a cursor.
+vars(applying)["send_transaction"] = send_with_points
 
 
 def work(tenancy: Tenancy, job: str, organization_id: str) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.pq import TransactionStatus
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGconn
 from sqlalchemy import Connection
 
 
@@ -27,8 +29,10 @@ def joined(statements: Iterable[bytes]) -> bytes:
     return b";\n".join(filter(None, statements))
 
 
-def send_transaction(connection: Connection, message: bytes) -> psycopg.Cursor[Any]:
-    """Send a whole transaction as one message, and return the cursor with its results.
+def send_transaction(connection: Connection, message: bytes) -> None:
+    """Send a whole transaction as one message.
+
+    Without a cursor, which would look at each result; a migration sends thousands of these.
 
     Args:
         connection: A connection that is in no transaction.
@@ -36,6 +40,24 @@ def send_transaction(connection: Connection, message: bytes) -> psycopg.Cursor[A
 
     Raises:
         psycopg.Error: What the server said; nothing of it remains then.
+    """
+    driver: Any = connection.connection.driver_connection
+    pgconn: PGconn = driver.pgconn
+    result = pgconn.exec_(message)  # other threads go on meanwhile
+    if result.status == ExecStatus.COMMAND_OK:
+        return
+    if pgconn.transaction_status == TransactionStatus.INERROR:
+        pgconn.exec_(b"ROLLBACK")
+    if pgconn.status == ConnStatus.BAD and not result.error_field(DiagnosticField.SQLSTATE):
+        raise psycopg.OperationalError(pgconn.get_error_message())
+    raise error_from_result(result, driver.info.encoding)
+
+
+def run_transaction(connection: Connection, message: bytes) -> psycopg.Cursor[Any]:
+    """Send a whole transaction as one message, and return the cursor with its results.
+
+    Raises:
+        psycopg.Error: As `send_transaction`.
     """
     driver: Any = connection.connection.driver_connection
     driver.autocommit = True  # the message brings its own BEGIN

@@ -26,7 +26,7 @@ from orgtenancy.registry import store
 from orgtenancy.registry.directory import ensure_active
 from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.claiming import Claims
-from orgtenancy.schemas.messages import send_transaction, transaction, value_of
+from orgtenancy.schemas.messages import run_transaction, transaction, value_of
 
 logger = logging.getLogger("orgtenancy.schemas")
 
@@ -114,7 +114,7 @@ def _build_at_once(builder: SchemaBuilder, organization: Organization) -> Organi
             return None
         statements.append(store.activation(role, revisions).as_string(None))
         try:
-            cursor = send_transaction(connection, transaction(statements))
+            cursor = run_transaction(connection, transaction(statements))
         except psycopg.Error as error:
             logger.debug("provisioning %r at once: %s", organization.id, error)
             return None
