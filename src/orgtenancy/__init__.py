@@ -1,6 +1,6 @@
 """orgtenancy: one PostgreSQL schema per organization, enforced by the database."""
 
-from orgtenancy.context import current_actor, current_organization, current_session
+from orgtenancy.context import acting, current_actor, current_organization, current_session
 from orgtenancy.endpoints import Caller, Endpoint
 from orgtenancy.errors import OrgTenancyError
 from orgtenancy.modules import OrganizationModule
@@ -34,6 +34,7 @@ __all__ = [
     "Settings",
     "Tenancy",
     "Wave",
+    "acting",
     "awaitable",
     "current_actor",
     "current_organization",

@@ -11,10 +11,14 @@ OrgTenancyError
 │   └── TransactionRequired               a statement outside a transaction
 ├── RegistryError
 │   ├── OrganizationNotFound              the registry has no such organization
-│   └── OrganizationUnavailable           it exists, but is not open for work
+│   ├── OrganizationUnavailable           it exists, but is not open for work
+│   ├── OrganizationExists                the id, or its schema, is another organization's
+│   ├── OrganizationBusy                  others hold it, or still write in it
+│   └── TransitionRefused                 its status does not allow the operation
 ├── SchemaError
 │   ├── ProvisioningFailed
 │   ├── DropRefused
+│   ├── PurgeRefused                      its grace period is not over
 │   ├── RevisionNotFound                  no file has this revision
 │   ├── JobLocked                         another runner works on the placement
 │   ├── JobNotFound                       the journal has no such job
@@ -22,10 +26,14 @@ OrgTenancyError
 ├── IdentityError
 │   ├── Unauthenticated                   no token, or one that proves nothing
 │   ├── IdentityProviderUnavailable       a token cannot be checked now
+│   ├── IdentityProviderRefused           its API does not let us in
+│   ├── SyncRefused                       more would be archived than is allowed
 │   └── AccessDenied                      proven, but not allowed in
 │       └── InsufficientScope             let in, but without a scope the work needs
 ├── RequestError                          what HTTP itself refuses
 │   ├── MethodNotAllowed                  the path has other methods
+│   ├── WebhookRefused                    it is no event, or too old
+│   │   └── WebhookForged                 its signature is not the key's
 │   ├── PayloadTooLarge                   the body is larger than what is read
 │   └── UnsupportedMediaType              the body is no JSON
 ├── DomainError                           rules of a module, as its API tells them
@@ -43,6 +51,7 @@ and placement they are about, where there is one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import ClassVar, Literal, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -163,6 +172,48 @@ class OrganizationUnavailable(RegistryError):
         self.retry_after = retry_after
 
 
+class OrganizationExists(RegistryError):
+    """The id, or the schema that belongs to it, is another organization's."""
+
+    code = "organization_exists"
+
+
+class OrganizationBusy(RegistryError):
+    """Others hold the organization, or still write in it.
+
+    Attributes:
+        operation: What was to be done.
+        retry_after: Seconds after which a retry makes sense.
+    """
+
+    code = "organization_busy"
+
+    def __init__(
+        self, message: str, *, operation: str, retry_after: int = 1, **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.operation = operation
+        self.retry_after = retry_after
+
+
+class TransitionRefused(RegistryError):
+    """An organization's status does not allow the operation; nothing was changed.
+
+    Attributes:
+        operation: What was to be done.
+        status: The status that stands in the way.
+    """
+
+    code = "transition_refused"
+
+    def __init__(
+        self, message: str, *, operation: str, status: str, **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.operation = operation
+        self.status = status
+
+
 class SchemaError(OrgTenancyError):
     """Base of what goes wrong while a schema is made, changed or dropped."""
 
@@ -179,6 +230,22 @@ class DropRefused(SchemaError):
     """An organization was not dropped, because a safeguard forbids it."""
 
     code = "drop_refused"
+
+
+class PurgeRefused(SchemaError):
+    """An organization was not purged: its grace period is not over, or its id was not repeated.
+
+    Attributes:
+        purge_after: From when on it may be, or None if that is not the reason.
+    """
+
+    code = "purge_refused"
+
+    def __init__(
+        self, message: str, *, purge_after: datetime | None = None, **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.purge_after = purge_after
 
 
 class RevisionNotFound(SchemaError):
@@ -243,6 +310,36 @@ class IdentityProviderUnavailable(IdentityError):
         self.retry_after = retry_after
 
 
+class IdentityProviderRefused(IdentityError):
+    """The identity provider's API refused a call: its credentials or rights are wrong.
+
+    Attributes:
+        http_status: What it answered.
+    """
+
+    code = "identity_provider_refused"
+
+    def __init__(self, message: str, *, http_status: int, **about: Unpack[About]) -> None:
+        super().__init__(message, **about)
+        self.http_status = http_status
+
+
+class SyncRefused(IdentityError):
+    """A reconciliation was not begun: it would archive more organizations than is allowed.
+
+    Attributes:
+        would_archive: Their ids.
+    """
+
+    code = "sync_refused"
+
+    def __init__(
+        self, message: str, *, would_archive: Iterable[str] = (), **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.would_archive = tuple(would_archive)
+
+
 class AccessDenied(IdentityError):
     """The actor is known, but is no member or lacks a scope."""
 
@@ -283,6 +380,18 @@ class MethodNotAllowed(RequestError):
     ) -> None:
         super().__init__(message, **about)
         self.allowed = frozenset(allowed)
+
+
+class WebhookRefused(RequestError):
+    """What was posted is no event of the identity provider, or too old to be believed."""
+
+    code = "webhook_refused"
+
+
+class WebhookForged(WebhookRefused):
+    """What was posted is not signed with the webhook's key."""
+
+    code = "webhook_forged"
 
 
 class PayloadTooLarge(RequestError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Self
 
@@ -82,6 +83,14 @@ class Settings(BaseSettings):
             registry at once. Needs a server or a pooler that serves `LISTEN`.
         extensions_schema: A schema with extensions, in every organization's path.
         drop_batch_size: Objects dropped per transaction; a table takes a dozen locks.
+        archive_grace: How long an archived organization can be restored before it may be purged.
+        lifecycle_lock_timeout: Seconds that a change of an organization's status waits for
+            whoever holds its row, such as the end of a migration.
+        fence_timeout: Seconds that `fence` waits for the writes that are under way.
+        membership_max_age: Seconds for which a process that does not hear of changes may
+            remember who is a member.
+        inbox_retention: How long events of the identity provider are kept after their work
+            was done; what comes late or twice is told by them.
         max_attempts: How often `Tenancy.run` tries a function that PostgreSQL asks to retry.
     """
 
@@ -105,6 +114,11 @@ class Settings(BaseSettings):
     listen: bool = True
     extensions_schema: str | None = None
     drop_batch_size: PositiveInt = 5
+    archive_grace: timedelta = timedelta(days=30)
+    lifecycle_lock_timeout: PositiveFloat = 10.0
+    fence_timeout: PositiveFloat = 10.0
+    membership_max_age: PositiveFloat = 30.0
+    inbox_retention: timedelta = timedelta(days=7)
     max_attempts: PositiveInt = 5
 
     @model_validator(mode="after")

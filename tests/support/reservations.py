@@ -8,7 +8,8 @@ from orgtenancy.naming import new_role_name, schema_name
 
 _RESERVE = text(
     "SELECT count(*) FROM orgtenancy.claim_spares(ARRAY[:id], ARRAY[:id], ARRAY[:schema], "
-    "ARRAY[CAST('{}' AS jsonb)], ARRAY[:role], 'default', 'no spare has this digest', '{}')"
+    "ARRAY[CAST('{}' AS jsonb)], ARRAY[:role], ARRAY[NULL], ARRAY[NULL], ARRAY['test'], "
+    "'default', 'no spare has this digest', '{}')"
 )
 
 

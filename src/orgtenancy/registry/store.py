@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from orgtenancy.context import current_actor, current_origin
 from orgtenancy.naming import REGISTRY_SCHEMA
 from orgtenancy.organizations import TRANSITIONS, Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest, decode_cursor, encode_cursor
@@ -64,18 +65,32 @@ def lock_statement(role: str) -> sql.Composable:
 def activation(role: str, revisions: Mapping[str, str]) -> sql.Composable:
     """Return the statement that opens a provisioned organization, and gives `updated_at`.
 
-    It fails with `OT001` if the organization is not being provisioned.
+    It fails with `OT001` if the organization is not being provisioned, and audits it if it is.
     """
-    return sql.SQL("SELECT {}({}, {}) AS updated_at").format(
-        sql.Identifier(REGISTRY_SCHEMA, "activate"), role, Jsonb(dict(revisions))
+    actor = current_actor()
+    return sql.SQL("SELECT {}({}, {}, {}, {}) AS updated_at").format(
+        sql.Identifier(REGISTRY_SCHEMA, "activate"),
+        role,
+        Jsonb(dict(revisions)),
+        None if actor is None else actor.id,
+        current_origin(),
     )
 
 
 def change_status(
-    connection: Connection, organization_id: str, status: OrganizationStatus
+    connection: Connection, organization_id: str, status: OrganizationStatus, **values: Any
 ) -> Organization | None:
-    """Move an organization to a status, if its present one allows it, else return None."""
-    row = connection.execute(_change_statement(status), {"key": organization_id}).one_or_none()
+    """Move an organization to a status, if its present one allows it, else return None.
+
+    Args:
+        connection: A connection of the owner, in a transaction.
+        organization_id: The organization.
+        status: Where to.
+        **values: Other columns of its row to change with it.
+    """
+    given = {f"new_{name}": value for name, value in values.items()}
+    statement = _change_statement(status, *values)
+    row = connection.execute(statement, {"key": organization_id, **given}).one_or_none()
     return None if row is None else organization_from(row)
 
 
@@ -113,12 +128,13 @@ def announcement(organization_id: str) -> sql.Composable:
 
 
 @cache
-def _change_statement(status: OrganizationStatus) -> ReturningUpdate[Any]:
+def _change_statement(status: OrganizationStatus, *names: str) -> ReturningUpdate[Any]:
     """Return the guarded UPDATE to a status, which also announces the change."""
     sources = [source for source, targets in TRANSITIONS.items() if status in targets]
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     return (
         update(organizations)
         .where(organizations.c.id == bindparam("key"), organizations.c.status.in_(sources))
-        .values(status=status, updated_at=func.now())
+        .values(status=status, updated_at=func.now(), status_changed_at=func.now(), **values)
         .returning(*organizations.c, func.pg_notify(CHANNEL, organizations.c.id))
     )

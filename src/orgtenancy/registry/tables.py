@@ -18,6 +18,7 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -42,8 +43,22 @@ organizations = Table(
     Column("status", Text, nullable=False),
     Column("revisions", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("attributes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    # Where it was learned of: a reconciliation never archives what was made by hand.
+    Column("source", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("status_changed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("status_reason", Text),
+    # Who changed the status last: a reconciliation restores only what it archived itself.
+    Column("status_source", Text),
+    Column("archived_from", Text),
+    # Not null exactly while it is archived.
+    Column("purge_after", DateTime(timezone=True)),
+    # From here there is no way back: data is being dropped.
+    Column("purge_started_at", DateTime(timezone=True)),
+    CheckConstraint(
+        "archived_from IN ('active', 'suspended')", name="organizations_archived_from_check"
+    ),
     CheckConstraint(
         text(
             "status IN ({})".format(", ".join(f"'{status.value}'" for status in OrganizationStatus))
@@ -109,6 +124,91 @@ job_items = Table(
     Column("error", Text),
     Column("finished_at", DateTime(timezone=True)),
     postgresql_with={"fillfactor": 50},
+)
+
+#: Who did what to which organization. Nobody but a purge of the host's own removes a line.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column(
+        "recorded_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.clock_timestamp(),
+    ),
+    Column("action", Text, nullable=False),
+    # No reference: it outlives what it is about.
+    Column("organization_id", Text),
+    Column("actor_id", Text),
+    Column("origin", Text, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("recorded_by", Text, nullable=False, server_default=text("session_user")),
+    CheckConstraint("result IN ('done', 'refused', 'failed')", name="audit_result_check"),
+    Index("audit_organization_idx", "organization_id", "id"),
+    Index("audit_action_idx", "action", "id"),
+)
+
+#: Events of an identity provider: written before they are answered, worked on afterwards.
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    # Of the body: the same event sent twice is one row.
+    Column("digest", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    # What it is about: events of one subject are worked on in their order.
+    Column("subject", Text, nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column(
+        "received_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.clock_timestamp(),
+    ),
+    Column("status", Text, nullable=False, server_default=text("'pending'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("available_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("error", Text),
+    Column("finished_at", DateTime(timezone=True)),
+    UniqueConstraint("source", "digest", name="inbox_digest_key"),
+    CheckConstraint(
+        "status IN ('pending', 'done', 'superseded', 'ignored', 'failed')",
+        name="inbox_status_check",
+    ),
+    Index(
+        "inbox_pending_idx",
+        "source",
+        "subject",
+        "occurred_at",
+        "id",
+        postgresql_where=text("status = 'pending'"),
+    ),
+    Index("inbox_subject_idx", "source", "subject", "event"),
+)
+
+#: Who was let into an organization, or put out of it, and when: a token may be older.
+members = Table(
+    "members",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("actor_id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("status IN ('active', 'removed')", name="members_status_check"),
+)
+
+#: Who was suspended or deleted at the identity provider, whatever the organization.
+actors = Table(
+    "actors",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("status IN ('active', 'suspended', 'deleted')", name="actors_status_check"),
 )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from sqlalchemy import ARRAY, Select, Text, bindparam, column, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 
+from orgtenancy.context import current_actor, current_origin
 from orgtenancy.naming import new_role_name
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.tables import organization_from, organizations
@@ -42,6 +43,9 @@ class _Request:
     name: str
     schema: str
     attributes: Mapping[str, Any]
+    source: str | None
+    actor_id: str | None
+    origin: str
     process: int = field(default_factory=os.getpid)
     settled: Event = field(default_factory=Event)
     failed: bool = False
@@ -60,7 +64,13 @@ class Claims:
         self._line: deque[_Request] = deque()
 
     def claim(
-        self, organization_id: str, *, name: str, schema: str, attributes: Mapping[str, Any]
+        self,
+        organization_id: str,
+        *,
+        name: str,
+        schema: str,
+        attributes: Mapping[str, Any],
+        source: str | None = None,
     ) -> Organization | None:
         """Make an organization of a spare, or reserve its id and return None.
 
@@ -69,7 +79,16 @@ class Claims:
 
         Calls at the same time, of other processes too, skip the spares that others hold.
         """
-        request = _Request(organization_id, name, schema, attributes)
+        actor = current_actor()
+        request = _Request(
+            organization_id,
+            name,
+            schema,
+            attributes,
+            source,
+            None if actor is None else actor.id,
+            current_origin(),
+        )
         database = self._builder.database
         with self._standing_in_line(request):
             with database.brief_work:
@@ -126,6 +145,9 @@ class Claims:
             "schemas": [request.schema for request in ordered],
             "attributes": [dict(request.attributes) for request in ordered],
             "roles": [new_role_name(str(builder.database.url.database)) for _ in ordered],
+            "sources": [request.source for request in ordered],
+            "actors": [request.actor_id for request in ordered],
+            "origins": [request.origin for request in ordered],
             "placement": builder.database.name,
             "settings_digest": builder.settings_digest,
             "revisions": dict(builder.revisions.heads),
@@ -146,6 +168,9 @@ def _claim_statement() -> Select[Any]:
         bindparam("schemas", type_=ARRAY(Text)),
         bindparam("attributes", type_=ARRAY(JSONB)),
         bindparam("roles", type_=ARRAY(Text)),
+        bindparam("sources", type_=ARRAY(Text)),
+        bindparam("actors", type_=ARRAY(Text)),
+        bindparam("origins", type_=ARRAY(Text)),
         bindparam("placement", type_=Text),
         bindparam("settings_digest", type_=Text),
         bindparam("revisions", type_=JSONB),

@@ -26,6 +26,12 @@ _PREDEFINED = (
     "pg_write_server_files",
 )
 
+# What the app may add, and neither read nor change.
+_APPENDED = {
+    "inbox": ("source", "digest", "event", "subject", "occurred_at", "body"),
+    "audit": ("action", "organization_id", "actor_id", "origin", "result", "details"),
+}
+
 
 def execute(
     connection: Connection,
@@ -131,6 +137,11 @@ def withdraw_schema(schema: str, role: str) -> list[sql.Composable]:
     return [sql.SQL("REVOKE USAGE ON SCHEMA {} FROM {}").format(_name(schema), _name(role))]
 
 
+def return_schema(schema: str, role: str) -> list[sql.Composable]:
+    """Return the statement that lets the organization's role into its schema again."""
+    return [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_name(schema), _name(role))]
+
+
 def check_login(connection: Connection, login: str) -> None:
     """Make sure that the app's login is one that the isolation can rest on.
 
@@ -211,8 +222,16 @@ def prepare_control_role(
         [
             *statements,
             sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_name(REGISTRY_SCHEMA), reader),
-            sql.SQL("GRANT SELECT ON {} TO {}").format(
-                _name(REGISTRY_SCHEMA, "organizations"), reader
+            *(
+                sql.SQL("GRANT SELECT ON {} TO {}").format(_name(REGISTRY_SCHEMA, table), reader)
+                for table in ("organizations", "members", "actors")
+            ),
+            # Append-only for the app: when and by whom is written by the database.
+            *(
+                sql.SQL("GRANT INSERT ({}) ON {} TO {}").format(
+                    sql.SQL(", ").join(map(_name, columns)), _name(REGISTRY_SCHEMA, table), reader
+                )
+                for table, columns in _APPENDED.items()
             ),
         ],
     )

@@ -41,6 +41,7 @@ def provision(
     *,
     name: str | None,
     attributes: Mapping[str, Any],
+    source: str | None = None,
 ) -> Organization:
     """Make an organization, or return it if it is there already.
 
@@ -56,7 +57,9 @@ def provision(
     engine = database.admin_engine
     for _ in range(_MAX_ATTEMPTS):
         try:
-            claimed = claims.claim(organization_id, name=name, schema=schema, attributes=attributes)
+            claimed = claims.claim(
+                organization_id, name=name, schema=schema, attributes=attributes, source=source
+            )
         except ProgrammingError as error:
             if not isinstance(error.orig, DuplicateSchema):
                 raise
@@ -140,5 +143,6 @@ def _opened(
             "status": OrganizationStatus.ACTIVE,
             "revisions": dict(revisions),
             "updated_at": updated_at,
+            "status_changed_at": updated_at,
         }
     )

@@ -1,0 +1,86 @@
+"""The audit: who did what to which organization, from where, when, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, insert, select
+
+from orgtenancy.context import current_actor, current_origin
+from orgtenancy.naming import REGISTRY_SCHEMA
+from orgtenancy.organizations import AuditEntry
+from orgtenancy.pagination import Page, PageRequest, decode_cursor, encode_cursor
+from orgtenancy.registry.tables import audit
+
+_ORDER = f"{REGISTRY_SCHEMA}.audit"
+
+
+def record(
+    connection: Connection,
+    action: str,
+    organization_id: str | None,
+    *,
+    result: Literal["done", "refused", "failed"] = "done",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what the context's actor did, in the transaction that does it.
+
+    Args:
+        connection: A connection in a transaction.
+        action: A past participle, such as `suspended`.
+        organization_id: What it was done to, or None.
+        result: What came of it.
+        details: What else is worth knowing.
+    """
+    actor = current_actor()
+    connection.execute(
+        insert(audit),
+        {
+            "action": action,
+            "organization_id": organization_id,
+            "actor_id": None if actor is None else actor.id,
+            "origin": current_origin(),
+            "result": result,
+            "details": dict(details or {}),
+        },
+    )
+
+
+def find_page(
+    connection: Connection,
+    page: PageRequest,
+    *,
+    organization_id: str | None = None,
+    action: str | None = None,
+    actor_id: str | None = None,
+    since: datetime | None = None,
+) -> Page[AuditEntry]:
+    """Return a page of the audit, newest first.
+
+    Args:
+        connection: A connection of the owner.
+        page: Which page.
+        organization_id: Only what was done to this organization.
+        action: Only this.
+        actor_id: Only what this actor did.
+        since: Only what was done from then on.
+    """
+    statement = select(audit).order_by(audit.c.id.desc()).limit(page.limit + 1)
+    for column, value in (
+        (audit.c.organization_id, organization_id),
+        (audit.c.action, action),
+        (audit.c.actor_id, actor_id),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    if since is not None:
+        statement = statement.where(audit.c.recorded_at >= since)
+    if page.cursor is not None:
+        (last,) = decode_cursor(_ORDER, page.cursor, 1, types=[int])
+        statement = statement.where(audit.c.id < last)
+    rows = connection.execute(statement).all()
+    items = tuple(AuditEntry.model_validate(row._asdict()) for row in rows[: page.limit])
+    more = len(rows) > page.limit
+    return Page(items=items, next_cursor=encode_cursor(_ORDER, [items[-1].id]) if more else None)
