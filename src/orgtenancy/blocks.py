@@ -9,6 +9,7 @@ import asyncio
 from contextvars import Token
 from typing import Any
 
+import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -25,8 +26,19 @@ from orgtenancy.errors import OrganizationMismatch, OrganizationUnavailable
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.directory import OrganizationDirectory, ensure_active
 
-# insufficient_privilege, and what SET ROLE answers for a role that does not exist
-_REFUSED = frozenset({"42501", "22023"})
+# What PostgreSQL answers where the rights in a schema were taken away. The schema drops out
+# of the path, so a name in it is most often not found.
+_REFUSED = frozenset(
+    {
+        "42501",  # insufficient_privilege: a qualified name, or SET ROLE
+        "22023",  # invalid_parameter_value: SET ROLE, where the role is gone
+        "42P01",  # undefined_table
+        "42883",  # undefined_function
+        "42704",  # undefined_object: a type
+        "3F000",  # invalid_schema_name: CREATE, where no schema is left in the path
+    }
+)
+_RETRY_AFTER = 1  # seconds
 
 
 class OrganizationBlock:
@@ -96,14 +108,14 @@ class SessionBlock:
             if exc is None:
                 # Read-only work too: psycopg forgets its prepared statements at ROLLBACK.
                 self._session.commit()
-        except OrganizationUnavailable as error:
+        except (OrganizationUnavailable, DBAPIError) as error:  # what was added is sent now
             failure = error
             raise
         finally:
             self._unbind()
             self._session.close()
             if failure is not None and (refused := self._forget_if_refused(failure)):
-                ensure_active(self._directory.get(refused))
+                self._explain(self._directory.get(refused))
 
     async def __aenter__(self) -> OrganizationAsyncSession:
         known = self._known_organization()
@@ -119,14 +131,14 @@ class SessionBlock:
         try:
             if exc is None:
                 await self._session.commit()
-        except OrganizationUnavailable as error:
+        except (OrganizationUnavailable, DBAPIError) as error:  # what was added is sent now
             failure = error
             raise
         finally:
             self._unbind()
             await _close(self._session)
             if failure is not None and (refused := self._forget_if_refused(failure)):
-                ensure_active(await self._directory.get_async(refused))
+                self._explain(await self._directory.get_async(refused))
 
     def _known_organization(self) -> str | Organization:
         if self._given is None:
@@ -155,8 +167,7 @@ class SessionBlock:
     def _forget_if_refused(self, failure: BaseException) -> str | None:
         """Return the organization to look up again if PostgreSQL refused it.
 
-        What this process remembers of it may be out of date then, and the registry knows
-        why. If it says that the organization is open, the failure stands as it is.
+        What this process remembers of it may be out of date then, and the registry knows why.
         """
         if not self._is_refusal(failure):
             return None
@@ -164,12 +175,35 @@ class SessionBlock:
         self._directory.forget(organization_id)
         return organization_id
 
+    def _explain(self, found: Organization) -> None:
+        """Raise why PostgreSQL refused, if the registry knows; else the failure stands.
+
+        Args:
+            found: The organization as the registry has it now.
+
+        Raises:
+            OrganizationUnavailable: If it is closed, or was meanwhile.
+        """
+        ensure_active(found)
+        used: Organization = self._session.organization
+        if not _is_as_it_was(found, used):
+            raise OrganizationUnavailable(
+                f"organization {found.id!r} was closed and opened again meanwhile",
+                retry_after=_RETRY_AFTER,
+                organization_id=found.id,
+                schema=found.schema_name,
+                placement=found.placement,
+            )
+
     def _is_refusal(self, failure: BaseException) -> bool:
         if isinstance(failure, OrganizationUnavailable):
             return failure.status is None
-        if not isinstance(failure, DBAPIError):
+        if isinstance(failure, DBAPIError):
+            sqlstate = getattr(failure.orig, "sqlstate", None)
+        elif isinstance(failure, psycopg.Error):  # COPY, and what else goes past SQLAlchemy
+            sqlstate = failure.sqlstate
+        else:
             return False
-        sqlstate = getattr(failure.orig, "sqlstate", None)
         # A connection that was never made has no SQLSTATE: at level `login`, the
         # organization's login may be gone.
         return sqlstate in _REFUSED or (sqlstate is None and self._database.has_logins)
@@ -212,6 +246,15 @@ class ControlBlock:
         finally:
             unbind(session_var, self._token)
             await _close(self._session)
+
+
+def _is_as_it_was(found: Organization, used: Organization) -> bool:
+    """Return whether an organization was neither closed meanwhile nor made anew."""
+    return (
+        (found.role_name, found.schema_name) == (used.role_name, used.schema_name)
+        # Unknown in an object that did not come from the registry.
+        and used.status_changed_at in (None, found.status_changed_at)
+    )
 
 
 async def _close(session: AsyncSession) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from orgtenancy.blocks import ControlBlock, OrganizationBlock, SessionBlock
 from orgtenancy.database.engines import Database
 from orgtenancy.modules import OrganizationModule
+from orgtenancy.operations.lifecycle import Organizations
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.directory import OrganizationDirectory
 from orgtenancy.schemas import SchemaManager
@@ -42,6 +43,7 @@ class Tenancy:
 
     Attributes:
         schemas: Provisions, finds and drops organizations.
+        organizations: The life of each of them: suspend, archive, purge, the audit.
         modules: What every organization's schema contains, by name.
 
     Raises:
@@ -65,7 +67,15 @@ class Tenancy:
             module_settings={type(module.settings): module.settings for module in modules},
         )
         self._directory = OrganizationDirectory(self._database)
-        self.schemas = SchemaManager(self._database, modules, on_change=self._directory.forget)
+        self.schemas = SchemaManager(
+            self._database,
+            modules,
+            on_change=self._directory.forget,
+            on_provisioned=lambda made: self.organizations.tell_provisioned(made),
+        )
+        self.organizations = Organizations(
+            self._database, self.schemas, on_change=self._directory.forget
+        )
 
     @property
     def engine(self) -> Engine:

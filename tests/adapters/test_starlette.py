@@ -236,7 +236,7 @@ def test_an_invalid_organization_id_is_400(
     check_problem(call(app, "GET", "/async", member(bad)), 400, "invalid_organization_id")
 
 
-@pytest.mark.parametrize("status", ["suspended", "fenced", "archived"])
+@pytest.mark.parametrize("status", ["suspended", "archived"])
 def test_a_closed_organization_is_403(
     status: str,
     app: Starlette,
@@ -263,14 +263,16 @@ def test_a_purged_organization_is_404(
     check_problem(answer, 404, "organization_not_found")
 
 
-def test_an_organization_that_is_being_set_up_is_503_with_retry_after(
+@pytest.mark.parametrize("status", ["provisioning", "fenced"])
+def test_an_organization_that_is_soon_open_is_503_with_retry_after(
+    status: str,
     app: Starlette,
     organization: Organization,
     member: Member,
     call: Call,
     set_status: SetStatus,
 ) -> None:
-    set_status(organization, "provisioning")
+    set_status(organization, status)
     answer = call(app, "GET", "/async", member(organization))
     check_problem(answer, 503, "organization_unavailable")
     assert int(answer.headers["retry-after"]) >= 1

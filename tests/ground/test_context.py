@@ -138,13 +138,13 @@ def test_one_variable_bound_by_many_blocks_shares_no_token() -> None:
     assert organization_var.get() is None
 
 
-def test_the_registry_lists_the_three_variables() -> None:
+def test_the_registry_lists_all_variables() -> None:
     assert issubclass(OrganizationContext, ContextVarsRegistry)
     context: Any = cast("Any", OrganizationContext)()
     with bind(organization_var, ACME), bind(actor_var, Actor(id="u")):
         assert dict(context) == {"organization": ACME, "session": None, "actor": Actor(id="u")}
         assert context.organization is ACME
-    assert set(context) == {"organization", "session", "actor"}
+    assert set(context) == {"organization", "session", "actor", "origin"}
 
 
 def test_the_registry_reads_and_sets_the_variables_themselves() -> None:
@@ -170,4 +170,4 @@ def test_an_unknown_name_is_refused_by_the_registry(name: str) -> None:
         pytest.fail("it was taken")
     with pytest.raises(KeyError):
         context[name] = ACME
-    assert set(context) == {"organization", "session", "actor"}
+    assert set(context) == {"organization", "session", "actor", "origin"}

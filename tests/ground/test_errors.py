@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -29,9 +32,13 @@ CODES = {
     "RegistryError": "registry",
     "OrganizationNotFound": "organization_not_found",
     "OrganizationUnavailable": "organization_unavailable",
+    "OrganizationExists": "organization_exists",
+    "OrganizationBusy": "organization_busy",
+    "TransitionRefused": "transition_refused",
     "SchemaError": "schema",
     "ProvisioningFailed": "provisioning_failed",
     "DropRefused": "drop_refused",
+    "PurgeRefused": "purge_refused",
     "RevisionNotFound": "revision_not_found",
     "JobLocked": "job_locked",
     "JobNotFound": "job_not_found",
@@ -40,9 +47,13 @@ CODES = {
     "Unauthenticated": "unauthenticated",
     "AccessDenied": "access_denied",
     "IdentityProviderUnavailable": "identity_provider_unavailable",
+    "IdentityProviderRefused": "identity_provider_refused",
+    "SyncRefused": "sync_refused",
     "InsufficientScope": "insufficient_scope",
     "RequestError": "request",
     "MethodNotAllowed": "method_not_allowed",
+    "WebhookRefused": "webhook_refused",
+    "WebhookForged": "webhook_forged",
     "PayloadTooLarge": "payload_too_large",
     "UnsupportedMediaType": "unsupported_media_type",
     "DomainError": "domain",
@@ -51,6 +62,13 @@ CODES = {
     "Conflict": "conflict",
     "Invalid": "invalid",
     "EmbeddedServerError": "embedded_server",
+}
+
+# What some of them cannot be made without.
+NEEDED: dict[str, dict[str, Any]] = {
+    "OrganizationBusy": {"operation": "fence"},
+    "TransitionRefused": {"operation": "fence", "status": "archived"},
+    "IdentityProviderRefused": {"http_status": 403},
 }
 
 
@@ -86,10 +104,11 @@ def test_every_code_is_written_down_and_unlike_the_others() -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_error_carries_what_it_is_about(name: str) -> None:
-    error = CLASSES[name]("why", organization_id="acme", schema="org_acme", placement="eu")
+    make: Callable[..., OrgTenancyError] = partial(CLASSES[name], **NEEDED.get(name, {}))
+    error = make("why", organization_id="acme", schema="org_acme", placement="eu")
     assert str(error) == "why"
     assert (error.organization_id, error.schema, error.placement) == ("acme", "org_acme", "eu")
-    bare = CLASSES[name]("why")
+    bare = make("why")
     assert (bare.organization_id, bare.schema, bare.placement) == (None, None, None)
 
 

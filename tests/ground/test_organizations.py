@@ -37,6 +37,7 @@ def test_the_transitions_are_those_of_the_design() -> None:
         (S.ACTIVE, S.ARCHIVED),
         (S.SUSPENDED, S.ARCHIVED),
         (S.ARCHIVED, S.ACTIVE),
+        (S.ARCHIVED, S.SUSPENDED),
         (S.ARCHIVED, S.PURGED),
     }
 

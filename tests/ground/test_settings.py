@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from pydantic import SecretStr, ValidationError
 
@@ -24,6 +26,11 @@ FROM_ENVIRONMENT = {
     "listen": ("false", False),
     "extensions_schema": ("extensions", "extensions"),
     "drop_batch_size": ("2", 2),
+    "archive_grace": ("P90D", timedelta(days=90)),
+    "lifecycle_lock_timeout": ("2.5", 2.5),
+    "fence_timeout": ("3", 3.0),
+    "membership_max_age": ("5", 5.0),
+    "inbox_retention": ("P14D", timedelta(days=14)),
     "max_attempts": ("1", 1),
 }
 

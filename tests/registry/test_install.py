@@ -88,7 +88,7 @@ def test_the_registry_is_stamped_with_its_own_revision(bare_database: FreshDatab
     with bare_database.tenancy() as tenancy:
         tenancy.install()
     assert bare_database.ask("SELECT version_num FROM orgtenancy.alembic_version") == [
-        ("registry_0002",)
+        ("registry_0003",)
     ]
 
 
@@ -148,6 +148,23 @@ def test_the_app_reads_the_registry_and_cannot_change_it(bare_database: FreshDat
         "INSERT INTO orgtenancy.organizations (id) VALUES ('x')",
         "DELETE FROM orgtenancy.organizations",
         "TRUNCATE orgtenancy.organizations",
+        "INSERT INTO orgtenancy.members VALUES ('acme', 'me', 'active', now())",
+        "UPDATE orgtenancy.members SET status = 'active'",
+        "DELETE FROM orgtenancy.actors",
+        "SELECT * FROM orgtenancy.audit",
+        "UPDATE orgtenancy.audit SET result = 'done'",
+        "DELETE FROM orgtenancy.audit",
+        "TRUNCATE orgtenancy.audit",
+        "INSERT INTO orgtenancy.audit (action, origin, result, recorded_by) "
+        "VALUES ('suspended', 'x', 'done', 'somebody')",
+        "INSERT INTO orgtenancy.audit (action, origin, result, recorded_at) "
+        "VALUES ('suspended', 'x', 'done', now())",
+        "SELECT * FROM orgtenancy.inbox",
+        "UPDATE orgtenancy.inbox SET status = 'done'",
+        "DELETE FROM orgtenancy.inbox",
+        "INSERT INTO orgtenancy.inbox (source, digest, event, subject, occurred_at, body, status)"
+        " VALUES ('x', 'x', 'x', 'x', now(), '{}', 'done')",
+        "SELECT orgtenancy.activate('x', '{}', NULL, 'x')",
         "SELECT * FROM orgtenancy.alembic_version",
         "CREATE TABLE orgtenancy.mine ()",
         "CREATE TABLE public.mine ()",

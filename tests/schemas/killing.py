@@ -67,8 +67,14 @@ def work(tenancy: Tenancy, job: str, organization_id: str) -> None:
         tenancy.schemas.provision(organization_id)
     elif job == "fill":
         tenancy.schemas.spares.fill(int(organization_id))
-    else:
+    elif job == "drop":
         tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
+    elif job == "purge":
+        tenancy.organizations.purge(organization_id, confirm=organization_id, now=True)
+    elif job == "change_id":
+        tenancy.organizations.change_id(organization_id, f"{organization_id}-new")
+    else:
+        getattr(tenancy.organizations, job)(organization_id)
 
 
 def child(url: str, admin_url: str, job: str, organization_id: str, at: str, tell: int) -> None:

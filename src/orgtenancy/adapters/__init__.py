@@ -122,6 +122,10 @@ def problem_of(error: Exception) -> Problem | None:
             return _unknown_organization()
         case OrganizationUnavailable(status=OrganizationStatus.PROVISIONING):
             return _problem(503, error.code, "the organization is being set up")
+        case OrganizationUnavailable(status=OrganizationStatus.FENCED):
+            return _problem(503, error.code, "the organization is being worked on")
+        case OrganizationUnavailable(status=None, retry_after=int()):
+            return _problem(503, error.code, "the organization was closed for a moment")
         case OrganizationUnavailable():
             return _problem(403, error.code, f"the organization is {error.status or 'unavailable'}")
         case IdentityProviderUnavailable():

@@ -69,7 +69,7 @@ def rename(
 ) -> None:
     """Give an organization another display name; its id and schema stay."""
     with load_tenancy() as tenancy:
-        renamed = tenancy.schemas.rename(organization_id, name)
+        renamed = tenancy.organizations.rename(organization_id, name)
     _show(renamed, as_json=json)
 
 

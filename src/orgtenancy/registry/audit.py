@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from orgtenancy.context import current_actor, current_origin
+from orgtenancy.database.engines import Database
+from orgtenancy.errors import (
+    OrganizationBusy,
+    ProvisioningFailed,
+    RegistryError,
+    SchemaError,
+)
 from orgtenancy.naming import REGISTRY_SCHEMA
 from orgtenancy.organizations import AuditEntry
 from orgtenancy.pagination import Page, PageRequest, decode_cursor, encode_cursor
 from orgtenancy.registry.tables import audit
 
 _ORDER = f"{REGISTRY_SCHEMA}.audit"
+
+# Allowed, and yet it did not come to an end.
+_FAILURES = (OrganizationBusy, ProvisioningFailed, DBAPIError)
+
+logger = logging.getLogger("orgtenancy.audit")
 
 
 def record(
@@ -46,6 +61,38 @@ def record(
             "details": dict(details or {}),
         },
     )
+
+
+@contextmanager
+def told_if_not_done(
+    database: Database, action: str, organization_id: str, **details: Any
+) -> Iterator[None]:
+    """Write what is refused or fails in a block, in a transaction of its own.
+
+    Args:
+        database: The control server.
+        action: What was to be done, as a past participle.
+        organization_id: To which organization.
+        **details: What else is worth knowing.
+    """
+    try:
+        yield
+    except (RegistryError, SchemaError, DBAPIError) as error:
+        failed = isinstance(error, _FAILURES)
+        code = "database" if isinstance(error, DBAPIError) else error.code
+        try:
+            with database.admin_engine.begin() as connection:
+                record(
+                    connection,
+                    action,
+                    organization_id,
+                    result="failed" if failed else "refused",
+                    details={**details, "code": code},
+                )
+        except SQLAlchemyError as lost:
+            # The server may be gone: the reason is what the caller has to hear.
+            logger.warning("%s of %r was not audited: %s", action, organization_id, lost)
+        raise
 
 
 def find_page(

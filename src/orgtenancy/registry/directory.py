@@ -16,7 +16,8 @@ from orgtenancy.registry.listener import ChangeListener
 from orgtenancy.registry.tables import organization_from, organizations
 
 _MAX_ENTRIES = 65_536
-_PROVISIONING_RETRY_AFTER = 1  # seconds
+# Seconds after which to look again, where a status does not last.
+_RETRY_AFTER = {OrganizationStatus.PROVISIONING: 1, OrganizationStatus.FENCED: 1}
 
 
 class OrganizationDirectory:
@@ -127,11 +128,10 @@ def ensure_active(organization: Organization) -> Organization:
     """
     if organization.status is OrganizationStatus.ACTIVE:
         return organization
-    provisioning = organization.status is OrganizationStatus.PROVISIONING
     raise OrganizationUnavailable(
         f"organization {organization.id!r} is {organization.status}",
         status=organization.status,
-        retry_after=_PROVISIONING_RETRY_AFTER if provisioning else None,
+        retry_after=_RETRY_AFTER.get(organization.status),
         organization_id=organization.id,
         schema=organization.schema_name,
         placement=organization.placement,

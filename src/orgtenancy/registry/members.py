@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -89,6 +89,27 @@ def active_members(connection: Connection, organization_id: str) -> set[str]:
         members.c.organization_id == organization_id, members.c.status == "active"
     )
     return set(connection.scalars(statement))
+
+
+def remove_all(connection: Connection, organization_id: str) -> None:
+    """Forget all members of an organization that is no more."""
+    connection.execute(delete(members).where(members.c.organization_id == organization_id))
+    announce(connection, [organization_id])
+
+
+def move_all(connection: Connection, organization_id: str, new_id: str) -> None:
+    """Keep the members of an organization whose id changes.
+
+    What was heard of a member under the new id already is newer, and stays.
+    """
+    heard = select(members.c.actor_id).where(members.c.organization_id == new_id)
+    connection.execute(
+        update(members)
+        .where(members.c.organization_id == organization_id, members.c.actor_id.not_in(heard))
+        .values(organization_id=new_id)
+    )
+    remove_all(connection, organization_id)
+    announce(connection, [new_id])
 
 
 def announce(connection: Connection, organization_ids: Iterable[str]) -> None:

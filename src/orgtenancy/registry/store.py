@@ -94,18 +94,6 @@ def change_status(
     return None if row is None else organization_from(row)
 
 
-def rename(connection: Connection, organization_id: str, name: str) -> Organization | None:
-    """Give an organization another display name; None if there is none."""
-    row = connection.execute(
-        update(organizations)
-        .where(organizations.c.id == organization_id)
-        .values(name=name, updated_at=func.now())
-        .returning(*organizations.c)
-    ).one_or_none()
-    announce(connection, organization_id)
-    return None if row is None else organization_from(row)
-
-
 def remove(connection: Connection, organization_id: str, status: OrganizationStatus) -> bool:
     """Delete an organization's row if it has this status, and return whether it did."""
     result = connection.execute(

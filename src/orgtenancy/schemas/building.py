@@ -16,6 +16,7 @@ from orgtenancy.schemas import grants
 from orgtenancy.schemas.revisions import RevisionPath, Revisions
 from orgtenancy.schemas.revisions.online import run_fresh
 from orgtenancy.schemas.revisions.paths import SqlPart
+from orgtenancy.schemas.rights import grantee_of
 from orgtenancy.settings import IsolationLevel
 
 
@@ -55,8 +56,7 @@ class SchemaBuilder:
 
     def grantee(self, role: str) -> str:
         """Return who gets the rights in a schema: its role, or the app's login without roles."""
-        without_roles = self.database.settings.isolation is IsolationLevel.SEARCH_PATH
-        return str(self.database.url.username) if without_roles else role
+        return grantee_of(self.database, role)
 
     def build(
         self,

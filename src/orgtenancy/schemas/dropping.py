@@ -7,25 +7,30 @@ the last one. The organization is archived and shut out first: killed at any poi
 closed, known to the registry, and another call finishes it.
 
 Every batch locks the organization's row: calls at the same time take turns, and one that
-lags behind does not touch an organization that was made anew under the same id.
+lags behind does not touch an organization that was made anew under the same id. A migration
+takes the tables first and the row last, so the two can meet: a batch waits only briefly for
+a lock, and is tried again.
 """
 
 from __future__ import annotations
 
-from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, update
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import DropRefused, OrganizationNotFound
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
-from orgtenancy.registry import store
+from orgtenancy.registry import audit, members, store
+from orgtenancy.registry.tables import organizations
 from orgtenancy.schemas import grants, objects
-from orgtenancy.settings import IsolationLevel
+from orgtenancy.schemas.rights import set_rights
+from orgtenancy.schemas.waiting import limit_lock_wait, patiently
 
 _OPEN = frozenset({OrganizationStatus.ACTIVE, OrganizationStatus.FENCED})
 
 _CLOSED = frozenset({OrganizationStatus.ARCHIVED, OrganizationStatus.PURGED})
+
+_LOCK_TIMEOUT = 1.0  # seconds that a batch waits for a lock
 
 
 def drop(database: Database, organization_id: str, *, confirm: str, force: bool) -> None:
@@ -36,6 +41,7 @@ def drop(database: Database, organization_id: str, *, confirm: str, force: bool)
         DropRefused: If `confirm` is not the id, or the organization is open for work
             and `force` was not given.
         OrganizationNotFound: If the registry does not have it.
+        OrganizationBusy: If others hold it, or something in it, for too long.
     """
     validate_organization_id(organization_id)
     if confirm != organization_id:
@@ -43,22 +49,55 @@ def drop(database: Database, organization_id: str, *, confirm: str, force: bool)
             f"to drop organization {organization_id!r}, repeat its id as `confirm`",
             organization_id=organization_id,
         )
-    organization = _close(database, organization_id, force=force)
-    while _drop_batch(database, organization):
-        pass
-    with database.admin_engine.begin() as connection:
-        if (current := _find_closed(connection, organization)) is None:
-            return  # a call beside this one was faster
-        statements = objects.final_drop_statements(
-            connection, organization.schema_name, organization.role_name
-        )
-        grants.execute(connection, statements, one_by_one=database.has_citus)
-        store.remove(connection, organization_id, current.status)
+    organization = patiently(
+        organization_id, "drop", lambda: _close(database, organization_id, force=force)
+    )
+    drop_batches(database, organization)
+
+    def finish() -> None:
+        with database.admin_engine.begin() as connection:
+            if (current := find_closed(connection, organization)) is None:
+                return  # a call beside this one was faster
+            drop_rest(connection, database, organization)
+            store.remove(connection, organization_id, current.status)
+            audit.record(connection, "dropped", organization_id, details={"from": current.status})
+
+    patiently(organization_id, "drop", finish)
+
+
+def drop_batches(database: Database, organization: Organization, operation: str = "drop") -> int:
+    """Drop what the schema of a closed organization holds, and return how many objects.
+
+    Args:
+        database: The placement.
+        organization: Whose schema.
+        operation: What the caller is about, for the error.
+
+    Raises:
+        DropRefused: If it was opened again in the meantime.
+        OrganizationBusy: If others hold something in it for too long.
+    """
+    dropped = 0
+    while count := patiently(
+        organization.id, operation, lambda: _drop_batch(database, organization)
+    ):
+        dropped += count
+    return dropped
+
+
+def drop_rest(connection: Connection, database: Database, organization: Organization) -> None:
+    """Drop an organization's empty schema, its role, and what is known of its members."""
+    statements = objects.final_drop_statements(
+        connection, organization.schema_name, organization.role_name
+    )
+    grants.execute(connection, statements, one_by_one=database.has_citus)
+    members.remove_all(connection, organization.id)
 
 
 def _close(database: Database, organization_id: str, *, force: bool) -> Organization:
     """Archive the organization and shut its role out, in one transaction."""
     with database.admin_engine.begin() as connection:
+        limit_lock_wait(connection, _LOCK_TIMEOUT)
         organization = store.find(connection, organization_id, lock=True)
         if organization is None:
             raise OrganizationNotFound(
@@ -74,14 +113,25 @@ def _close(database: Database, organization_id: str, *, force: bool) -> Organiza
             )
         for status in _way_to_archived(organization.status):
             store.change_status(connection, organization_id, status)
-        without_roles = database.settings.isolation is IsolationLevel.SEARCH_PATH
-        role = str(database.url.username) if without_roles else organization.role_name
-        if grants.role_exists(connection, role) and connection.scalar(
-            text("SELECT to_regnamespace(:schema) IS NOT NULL"),
-            {"schema": _quoted(organization.schema_name)},
-        ):
-            grants.execute(connection, grants.withdraw_schema(organization.schema_name, role))
+        if organization.status is not OrganizationStatus.PURGED:
+            mark_begun(connection, organization_id)
+        set_rights(connection, database, organization, is_open=False)
     return organization
+
+
+def mark_begun(connection: Connection, organization_id: str) -> None:
+    """Write that an organization's data is being dropped: from here there is no way back."""
+    known = organizations.c
+    connection.execute(
+        update(organizations)
+        .where(known.id == organization_id)
+        .values(
+            purge_started_at=func.coalesce(known.purge_started_at, func.now()),
+            purge_after=func.coalesce(known.purge_after, func.now()),
+            updated_at=func.now(),
+        )
+    )
+    store.announce(connection, organization_id)
 
 
 def _way_to_archived(status: OrganizationStatus) -> tuple[OrganizationStatus, ...]:
@@ -92,12 +142,15 @@ def _way_to_archived(status: OrganizationStatus) -> tuple[OrganizationStatus, ..
     return (OrganizationStatus.ARCHIVED,)
 
 
-def _find_closed(connection: Connection, organization: Organization) -> Organization | None:
+def find_closed(connection: Connection, organization: Organization) -> Organization | None:
     """Return the organization as it is now, locked, or None if it is gone or another.
+
+    The transaction waits only briefly for a lock, this one and all that come.
 
     Raises:
         DropRefused: If it was opened again in the meantime.
     """
+    limit_lock_wait(connection, _LOCK_TIMEOUT)
     current = store.find(connection, organization.id, lock=True)
     if current is None or current.role_name != organization.role_name:
         return None
@@ -111,18 +164,14 @@ def _find_closed(connection: Connection, organization: Organization) -> Organiza
     return current
 
 
-def _drop_batch(database: Database, organization: Organization) -> bool:
-    """Drop some objects of the schema, and return whether there were any."""
+def _drop_batch(database: Database, organization: Organization) -> int:
+    """Drop some objects of the schema, and return how many."""
     with database.admin_engine.begin() as connection:
-        if _find_closed(connection, organization) is None:
-            return False
+        if find_closed(connection, organization) is None:
+            return 0
         statements = objects.drop_statements(
             connection, organization.schema_name, database.settings.drop_batch_size
         )
         if statements:
             grants.execute(connection, statements, one_by_one=database.has_citus)
-        return bool(statements)
-
-
-def _quoted(identifier: str) -> str:
-    return sql.Identifier(identifier).as_string(None)
+        return len(statements)

@@ -14,6 +14,7 @@ from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.registry import store
+from orgtenancy.registry.audit import told_if_not_done
 from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.claiming import Claims
 from orgtenancy.schemas.drift import (
@@ -45,6 +46,7 @@ class SchemaManager:
         database: The placement.
         modules: What every organization's schema contains.
         on_change: Called in this process with the id of an organization that changed.
+        on_provisioned: Called with an organization that this process made.
 
     Attributes:
         revisions: The revisions of the modules.
@@ -59,9 +61,11 @@ class SchemaManager:
         modules: Sequence[OrganizationModule],
         *,
         on_change: Callable[[str], None] = lambda organization_id: None,
+        on_provisioned: Callable[[Organization], None] = lambda organization: None,
     ) -> None:
         self._database = database
         self._on_change = on_change
+        self._on_provisioned = on_provisioned
         self.revisions = Revisions(modules)
         self.builder = SchemaBuilder(database, self.revisions)
         self._claims = Claims(self.builder)
@@ -85,6 +89,7 @@ class SchemaManager:
         *,
         name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
+        source: str | None = None,
     ) -> Organization:
         """Make an organization with all tables of the modules, ready for work.
 
@@ -95,21 +100,26 @@ class SchemaManager:
             organization_id: The identity provider's id.
             name: The display name; the id if not given.
             attributes: The host's own labels.
+            source: Where it was learned of, such as `logto`; None if it is made by hand.
 
         Raises:
             InvalidOrganizationId: If the id breaks a naming rule.
-            OrganizationUnavailable: If it exists and is suspended, fenced or archived.
+            OrganizationUnavailable: If it exists and is suspended, fenced, archived or purged.
             ProvisioningFailed: If its schema could not be made; nothing of it remains.
         """
-        organization = provision(
-            self.builder,
-            self._claims,
-            organization_id,
-            name=name,
-            attributes=attributes or {},
-        )
+        with told_if_not_done(self._database, "provisioned", organization_id):
+            organization, made = provision(
+                self.builder,
+                self._claims,
+                organization_id,
+                name=name,
+                attributes=attributes or {},
+                source=source,
+            )
         self._on_change(organization_id)
-        self.spares.claimed()
+        if made:
+            self.spares.claimed()
+            self._on_provisioned(organization)
         return organization
 
     async def provision_async(
@@ -118,10 +128,11 @@ class SchemaManager:
         *,
         name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
+        source: str | None = None,
     ) -> Organization:
         """Make an organization, as `provision` does."""
         return await asyncio.to_thread(
-            self.provision, organization_id, name=name, attributes=attributes
+            self.provision, organization_id, name=name, attributes=attributes, source=source
         )
 
     def get(self, organization_id: str) -> Organization:
@@ -258,31 +269,12 @@ class SchemaManager:
         """
         return apply_repair(self.builder, plan, destructive=destructive)
 
-    def rename(self, organization_id: str, name: str) -> Organization:
-        """Give an organization another display name; its id and schema stay.
-
-        Raises:
-            InvalidOrganizationId: If the id breaks a naming rule.
-            OrganizationNotFound: If the registry does not have it.
-        """
-        validate_organization_id(organization_id)
-        with self._database.admin_engine.begin() as connection:
-            organization = store.rename(connection, organization_id, name)
-        if organization is None:
-            raise OrganizationNotFound(
-                f"no organization {organization_id!r}", organization_id=organization_id
-            )
-        self._on_change(organization_id)
-        return organization
-
-    async def rename_async(self, organization_id: str, name: str) -> Organization:
-        """Give an organization another display name, as `rename` does."""
-        return await asyncio.to_thread(self.rename, organization_id, name)
-
     def drop(self, organization_id: str, *, confirm: str, force: bool = False) -> None:
-        """Delete an organization with all its data, for good.
+        """Delete an organization with all its data, at once and for good.
 
-        Killed on the way, it leaves the organization archived; calling it again finishes.
+        Nothing remains of it but the audit, and its id is free again; `Organizations.purge`
+        is the way that leaves time to think. Killed on the way, it leaves the organization
+        archived and shut; calling it again finishes.
 
         Args:
             organization_id: Which organization.
@@ -293,9 +285,13 @@ class SchemaManager:
             InvalidOrganizationId: If the id breaks a naming rule.
             DropRefused: If a safeguard forbids it.
             OrganizationNotFound: If the registry does not have it.
+            OrganizationBusy: If others hold it for too long.
         """
-        drop(self._database, organization_id, confirm=confirm, force=force)
-        self._on_change(organization_id)
+        try:
+            with told_if_not_done(self._database, "dropped", organization_id):
+                drop(self._database, organization_id, confirm=confirm, force=force)
+        finally:
+            self._on_change(organization_id)  # it may be closed, and not gone
 
     async def drop_async(self, organization_id: str, *, confirm: str, force: bool = False) -> None:
         """Delete an organization, as `drop` does."""

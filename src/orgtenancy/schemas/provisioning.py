@@ -42,8 +42,11 @@ def provision(
     name: str | None,
     attributes: Mapping[str, Any],
     source: str | None = None,
-) -> Organization:
+) -> tuple[Organization, bool]:
     """Make an organization, or return it if it is there already.
+
+    Returns:
+        The organization, and whether it was this call that made it.
 
     Raises:
         InvalidOrganizationId: If the id breaks a naming rule.
@@ -70,9 +73,10 @@ def provision(
                 placement=database.name,
             ) from error
         if claimed is not None and claimed.is_active:
-            return claimed
+            return claimed, True
         try:
             organization = None if claimed is None else _build_at_once(builder, claimed)
+            made = organization is not None
             if organization is None:
                 with engine.begin() as connection:
                     organization = store.find(connection, organization_id, lock=True)
@@ -80,6 +84,7 @@ def provision(
                         continue
                     if organization.status is OrganizationStatus.PROVISIONING:
                         organization = _build(connection, builder, organization)
+                        made = True
         except Exception as error:  # a module's revision may raise anything
             with engine.begin() as connection:
                 store.remove(connection, organization_id, OrganizationStatus.PROVISIONING)
@@ -89,7 +94,7 @@ def provision(
                 schema=schema,
                 placement=database.name,
             ) from error
-        return ensure_active(organization)
+        return ensure_active(organization), made
     raise ProvisioningFailed(
         f"organization {organization_id!r} could not be provisioned: its reservation was taken "
         f"back {_MAX_ATTEMPTS} times, or another organization holds the schema {schema!r}",

@@ -1,0 +1,299 @@
+"""Organizations: the life of each of them, as one object that a host holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from orgtenancy.database.engines import Database
+from orgtenancy.errors import RegistryError, SchemaError
+from orgtenancy.operations.lifecycle import purging, renaming
+from orgtenancy.operations.lifecycle.changing import ACTIONS, Changed, change
+from orgtenancy.operations.lifecycle.draining import drain
+from orgtenancy.operations.lifecycle.events import LifecycleEvents
+from orgtenancy.organizations import AuditEntry, Organization, OrganizationStatus
+from orgtenancy.pagination import Page, PageRequest
+from orgtenancy.registry import audit
+from orgtenancy.schemas import SchemaManager
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Owner = TypeVar("Owner")
+
+_FIRST_PAGE = PageRequest()
+
+logger = logging.getLogger("orgtenancy.lifecycle")
+
+
+def _in_thread(
+    method: Callable[Concatenate[Owner, P], R],
+) -> Callable[Concatenate[Owner, P], Coroutine[Any, Any, R]]:
+    """Return a method that does the same in a thread, with the context's actor and origin."""
+
+    async def call(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(method, self, *args, **kwargs)
+
+    call.__name__ = f"{method.__name__}_async"
+    call.__qualname__ = f"{method.__qualname__}_async"
+    call.__doc__ = f"Do what `{method.__name__}` does, in a thread, and keep the event loop free."
+    return call
+
+
+class Organizations(LifecycleEvents):
+    """The life of the organizations. It works as the owner, by `admin_url`.
+
+    Each operation changes the status, the organization's rights in the database and the audit
+    in one transaction. It can be called again: where there is nothing left to do, the
+    organization is returned as it is, and nothing is audited or told. What its status does not
+    allow is `TransitionRefused`, and in the audit as well.
+
+    Every method may raise `InvalidOrganizationId`, `OrganizationNotFound`, and
+    `OrganizationBusy` if others hold the organization for `lifecycle_lock_timeout` seconds:
+    nothing was changed then. The methods that end in `_async` do the same in a thread.
+
+    Args:
+        database: The placement.
+        schemas: Finds organizations.
+        on_change: Called in this process with the id of an organization that changed.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        schemas: SchemaManager,
+        *,
+        on_change: Callable[[str], None] = lambda organization_id: None,
+    ) -> None:
+        super().__init__()
+        self._database = database
+        self._schemas = schemas
+        self._on_change = on_change
+
+    def get(self, organization_id: str) -> Organization:
+        """Return an organization as the registry has it now, in whatever status."""
+        return self._schemas.get(organization_id)
+
+    def list(
+        self, page: PageRequest = _FIRST_PAGE, *, status: OrganizationStatus | None = None
+    ) -> Page[Organization]:
+        """Return a page of the organizations, ordered by the bytes of their ids.
+
+        Args:
+            page: Which page.
+            status: Only those with this status.
+        """
+        return self._schemas.list(page, status=status)
+
+    def suspend(
+        self, organization_id: str, *, reason: str | None = None, wait: float | None = None
+    ) -> Organization:
+        """Shut an organization until it is resumed: PostgreSQL refuses its role.
+
+        A transaction that runs may commit what it wrote before, and even go on there with
+        statements that are prepared; the next one is refused.
+
+        Args:
+            organization_id: Which organization.
+            reason: Why, for people.
+            wait: Seconds to wait until no write is under way any more; None does not wait.
+                Past them it raises `OrganizationBusy`, and the organization stays suspended.
+        """
+        changed = change(self._database, "suspend", organization_id, reason=reason)
+        suspended = self._told("suspend", changed)
+        if wait is not None:
+            drain(self._database, suspended, wait, operation="suspend")
+        return suspended
+
+    def resume(self, organization_id: str) -> Organization:
+        """Open a suspended organization again."""
+        return self._told("resume", change(self._database, "resume", organization_id))
+
+    def fence(
+        self, organization_id: str, *, reason: str | None = None, wait: float | None = None
+    ) -> Organization:
+        """Shut an organization for a moment, and return when no write is under way in it.
+
+        Requests are told to come back in a second, and jobs leave it alone.
+
+        Args:
+            organization_id: Which organization.
+            reason: Why, for people.
+            wait: Seconds to wait for writes; `fence_timeout` of the settings if not given.
+                Past them it raises `OrganizationBusy`, and the organization stays fenced:
+                call it again, or `unfence`.
+        """
+        changed = change(self._database, "fence", organization_id, reason=reason)
+        fenced = self._told("fence", changed)
+        timeout = self._database.settings.fence_timeout if wait is None else wait
+        drain(self._database, fenced, timeout, operation="fence")
+        return fenced
+
+    def unfence(self, organization_id: str) -> Organization:
+        """Open a fenced organization again."""
+        return self._told("unfence", change(self._database, "unfence", organization_id))
+
+    def archive(
+        self,
+        organization_id: str,
+        *,
+        reason: str | None = None,
+        grace: timedelta | None = None,
+        source: str | None = None,
+    ) -> Organization:
+        """Shut an organization that has ended; its data stays until it is purged.
+
+        Args:
+            organization_id: Which organization.
+            reason: Why, for people.
+            grace: How long it can be restored; `archive_grace` of the settings if not given.
+            source: Who asks for it, such as `logto`; None for people.
+        """
+        if grace is None:
+            grace = self._database.settings.archive_grace
+        if grace < timedelta():
+            raise ValueError("the grace period cannot be negative")
+        changed = change(
+            self._database, "archive", organization_id, reason=reason, source=source, grace=grace
+        )
+        return self._told("archive", changed)
+
+    def restore(self, organization_id: str) -> Organization:
+        """Bring an archived organization back to the status that it was archived from.
+
+        One that was suspended is suspended again. Once a purge has begun there is no way back.
+        """
+        return self._told("restore", change(self._database, "restore", organization_id))
+
+    def purge(self, organization_id: str, *, confirm: str, now: bool = False) -> None:
+        """Drop the data of an archived organization, for good.
+
+        Its row of the registry stays, without name and attributes: the id is not used again.
+        Killed on the way, it leaves the organization archived and shut; call it again.
+
+        Args:
+            organization_id: Which organization.
+            confirm: The same id again, so that no slip of a variable purges another.
+            now: Whether not to wait for the end of the grace period. It does not make an
+                organization archived.
+
+        Raises:
+            PurgeRefused: If the grace period is not over, or `confirm` is not the id.
+        """
+        self._purge(organization_id, confirm=confirm, now=now)
+
+    def purge_due(self, *, at: datetime | None = None, limit: int = 100) -> Sequence[str]:
+        """Purge those whose grace period is over, and go on where a purge was broken off.
+
+        Args:
+            at: What time it is, if not what the server says.
+            limit: How many at the most: to drop a role costs every backend something.
+
+        Returns:
+            The ids of those that were purged.
+        """
+        with self._database.admin_engine.begin() as connection:
+            found = purging.due(connection, at, limit)
+        purged = []
+        for organization_id in found:
+            try:
+                if self._purge(organization_id, confirm=organization_id, at=at):
+                    purged.append(organization_id)
+            except (RegistryError, SchemaError) as error:
+                # Restored or dropped since we looked, or busy: no reason to keep the others.
+                logger.info("%r is left for later: %s", organization_id, error)
+        return purged
+
+    def rename(self, organization_id: str, name: str) -> Organization:
+        """Give an organization another display name; its id and schema stay."""
+        return self._told("rename", renaming.rename(self._database, organization_id, name))
+
+    def set_attributes(self, organization_id: str, attributes: Mapping[str, Any]) -> Organization:
+        """Replace the host's labels of an organization; there is no event for it."""
+        changed = renaming.set_attributes(self._database, organization_id, attributes)
+        return self._told("set_attributes", changed)
+
+    def change_id(self, organization_id: str, new_id: str) -> Organization:
+        """Give an organization another id; its schema is renamed with it.
+
+        Its role and its data stay. A process that remembers the old id is refused by
+        PostgreSQL and finds no such organization; the old id is free to be provisioned.
+
+        Functions that have the schema's old name in their text, or in a `SET search_path`, do
+        not follow. Migrations that run meanwhile are tried again under the new name.
+
+        Raises:
+            OrganizationExists: If the new id, or its schema, is there already.
+        """
+        changed = renaming.change_id(self._database, organization_id, new_id)
+        if changed.is_news:
+            self._on_change(organization_id)
+        return self._told("change_id", changed)
+
+    def audit(
+        self,
+        page: PageRequest = _FIRST_PAGE,
+        *,
+        organization_id: str | None = None,
+        action: str | None = None,
+        actor_id: str | None = None,
+        since: datetime | None = None,
+    ) -> Page[AuditEntry]:
+        """Return a page of the audit, newest first.
+
+        Args:
+            page: Which page.
+            organization_id: Only what was done to this organization.
+            action: Only this, such as `suspended`.
+            actor_id: Only what this actor did.
+            since: Only what was done from then on.
+        """
+        with self._database.admin_engine.begin() as connection:
+            return audit.find_page(
+                connection,
+                page,
+                organization_id=organization_id,
+                action=action,
+                actor_id=actor_id,
+                since=since,
+            )
+
+    get_async = _in_thread(get)
+    list_async = _in_thread(list)  # noqa: A003 - the method above is meant
+    suspend_async = _in_thread(suspend)
+    resume_async = _in_thread(resume)
+    fence_async = _in_thread(fence)
+    unfence_async = _in_thread(unfence)
+    archive_async = _in_thread(archive)
+    restore_async = _in_thread(restore)
+    purge_async = _in_thread(purge)
+    purge_due_async = _in_thread(purge_due)
+    rename_async = _in_thread(rename)
+    set_attributes_async = _in_thread(set_attributes)
+    change_id_async = _in_thread(change_id)
+    audit_async = _in_thread(audit)
+
+    def _purge(
+        self, organization_id: str, *, confirm: str, now: bool = False, at: datetime | None = None
+    ) -> bool:
+        try:
+            changed = purging.purge(
+                self._database, organization_id, confirm=confirm, now=now, at=at
+            )
+        finally:
+            self._on_change(organization_id)  # it may be shut for good, and not purged
+        if changed is not None:
+            self._told("purge", changed)
+        return changed is not None
+
+    def _told(self, operation: str, changed: Changed) -> Organization:
+        if changed.is_news:
+            self._on_change(changed.after.id)
+            self._fire(ACTIONS[operation], changed.after, changed.before)
+        return changed.after
+
+    def tell_provisioned(self, organization: Organization) -> None:
+        """Call the host's functions for an organization that was made."""
+        self._fire("provisioned", organization)
