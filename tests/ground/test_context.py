@@ -142,7 +142,12 @@ def test_the_registry_lists_all_variables() -> None:
     assert issubclass(OrganizationContext, ContextVarsRegistry)
     context: Any = cast("Any", OrganizationContext)()
     with bind(organization_var, ACME), bind(actor_var, Actor(id="u")):
-        assert dict(context) == {"organization": ACME, "session": None, "actor": Actor(id="u")}
+        assert dict(context) == {
+            "organization": ACME,
+            "session": None,
+            "actor": Actor(id="u"),
+            "origin": "python",
+        }
         assert context.organization is ACME
     assert set(context) == {"organization", "session", "actor", "origin"}
 

@@ -85,6 +85,7 @@ def test_a_claim_gives_what_provisioning_gives(bare_database: FreshDatabase, lev
             bare_database, "org_slow", slow.role_name
         )
         alike = {"name", "id", "schema_name", "role_name", "created_at", "updated_at"}
+        alike |= {"status_changed_at"}
         assert quick.model_dump(exclude=alike) == slow.model_dump(exclude=alike)
         assert (quick.name, quick.attributes) == ("Quick", {"n": [1]})
         assert tenancy.schemas.get("quick") == quick
