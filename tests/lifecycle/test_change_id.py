@@ -122,6 +122,7 @@ def test_no_id_is_changed_into_what_is_none(installed: Tenancy) -> None:
     assert [e.action for e in history(installed, organization_id)] == ["provisioned"]
 
 
+@pytest.mark.slow
 def test_two_that_want_one_id_at_once_do_not_both_get_it(installed: Tenancy) -> None:
     for _ in range(4):
         ids, wanted, barrier = [reach(installed, S.ACTIVE) for _ in range(4)], new_id(), Barrier(4)

@@ -96,6 +96,7 @@ def test_the_audit_replays_as_a_life_that_the_table_allows(
         assert_consistent(database, tenancy, organization_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "one", "other"),
     [

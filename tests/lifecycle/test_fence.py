@@ -85,7 +85,10 @@ def test_a_fence_can_be_lifted_while_it_drains(database: FreshDatabase, installe
     thread.join(20)
 
 
-@pytest.mark.parametrize("tables", [0, 1, 19, 45])
+@pytest.mark.parametrize(
+    "tables",
+    [0, 1, pytest.param(19, marks=pytest.mark.slow), pytest.param(45, marks=pytest.mark.slow)],
+)
 def test_every_table_is_drained_however_many_there_are(
     database: FreshDatabase, installed: Tenancy, tables: int
 ) -> None:

@@ -12,6 +12,8 @@ from orgtenancy.errors import OrganizationUnavailable
 from tests.lifecycle.worlds import CALLS, count_notes, may_enter, write
 from tests.schemas.databases import FreshDatabase
 
+pytestmark = pytest.mark.slow
+
 SECRET = "not a secret: made for a test, 32 characters long"
 LEVELS: dict[str, dict[str, Any]] = {
     "role": {},

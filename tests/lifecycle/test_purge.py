@@ -193,6 +193,7 @@ def test_one_that_was_restored_since_we_looked_keeps_no_other_from_being_purged(
         assert tenancy.organizations.get("a").is_active
 
 
+@pytest.mark.slow
 def test_purges_and_drops_at_the_same_time_end_with_one_of_them(
     database: FreshDatabase, installed: Tenancy
 ) -> None:
