@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from orgtenancy.cli.app import app
 from tests.cli.projects import Project
 from tests.cli.walking import commands, options
 from tests.schemas.databases import fresh_database
+from tests.support.statuses import ARCHIVED, set_status
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 
@@ -27,6 +29,15 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "org list": ((), (0,)),
     "org show": (("acme",), (0,)),
     "org rename": (("acme", "Acme"), (0,)),
+    "org change-id": (("mover", "mover-2"), (0,)),
+    "org suspend": (("guest", "--reason", "unpaid"), (0,)),
+    "org resume": (("guest",), (0,)),
+    "org fence": (("moved", "--wait", "5"), (0,)),
+    "org unfence": (("moved",), (0,)),
+    "org archive": (("leaver", "--grace", "7"), (0,)),
+    "org restore": (("returner",), (0,)),
+    "org purge": (("gone", "--confirm", "gone"), (0,)),
+    "org purge-due": ((), (0,)),
     "org drop": (("victim", "--confirm", "victim", "--force"), (0,)),
     "migrate plan": ((), (0,)),
     "migrate up": ((), (0,)),
@@ -43,11 +54,13 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "jobs run": (("HOST:read",), (0,)),
     "drift check": ((), (0, 3)),
     "drift repair": ((), (0, 3)),
+    "audit": (("acme", "--limit", "5"), (0,)),
     "doctor": ((), (0,)),
     "openapi": ((), (0,)),
     "revision": (("-m", "More", "--no-autogenerate"), (0,)),
     "module init": (("billing",), (0,)),
 }
+ORGANIZATIONS = ("acme", "victim", "mover", "guest", "moved", "leaver", "returner", "gone")
 WITHOUT_DATABASE = {"openapi", "module init", "migrate history", "revision"}
 
 
@@ -63,8 +76,10 @@ def busy_project(
         with fresh_database(server.url, server.admin_url) as database:
             project = Project(folder, database)
             project.ok("init")
-            for name in ("acme", "victim"):
+            for name in ORGANIZATIONS:
                 project.ok("org", "create", name)
+            set_status(database, "returner", ARCHIVED)
+            set_status(database, "gone", ARCHIVED, purge_after=datetime.now(UTC))
             project.ok("jobs", "run", f"{project.host}:write")
             yield project
 

@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 from orgtenancy.cli.app import app
 from orgtenancy.schemas.fleet.lock import PlacementLock
 from tests.cli.projects import Project
+from tests.schemas.databases import FreshDatabase
+from tests.support.statuses import FENCED, set_status
 
 BREAK_AT_B = """\
 op.execute("DO $$ BEGIN IF current_schema() = 'org_b' THEN RAISE 'no luck'; END IF; END $$")
@@ -158,3 +160,23 @@ def test_a_schema_at_a_revision_that_no_file_has_needs_attention(fleet: Project)
     result = fleet.run("migrate", "plan", "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout)["steps"][0]["revisions"] is None
+
+
+def test_what_is_fenced_is_told_and_counted_as_behind(
+    fleet: Project, database: FreshDatabase
+) -> None:
+    set_status(database, "b", FENCED)
+    fleet.add_revision("op.execute('ALTER TABLE items ADD note text')", "pass")
+    done = fleet.run("migrate", "up", "--json")
+    assert (done.exit_code, document(done)["job"]["done"]) == (0, 2)
+    assert "left alone, as they are fenced: 1 organizations" in done.stderr
+    status = fleet.run("migrate", "status", "--check", "--json")
+    assert status.exit_code == 3
+    counts = json.loads(status.stdout)
+    assert (counts["behind"], counts["fenced"]) == (1, 1)
+    assert "1 of 3 organizations are not at the heads, and 1 of those are fenced" in (
+        fleet.run("migrate", "status").stdout
+    )
+    again = fleet.run("migrate", "up")
+    assert again.stdout == "every schema is there already\n"
+    assert "left alone" in again.stderr

@@ -156,15 +156,6 @@ def test_a_reservation_that_nobody_completed_is_a_note_after_a_while(
     assert report.checked == 0
 
 
-def test_an_archived_organization_is_not_compared(
-    bare_database: FreshDatabase, installed: Tenancy
-) -> None:
-    installed.schemas.provision("acme")
-    bare_database.ask("DROP TABLE org_acme.notes")
-    bare_database.ask("UPDATE orgtenancy.organizations SET status = 'archived'")
-    assert installed.schemas.drift().is_clean
-
-
 def test_a_check_of_some_organizations_looks_at_nothing_else(
     bare_database: FreshDatabase, installed: Tenancy
 ) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from orgtenancy import current_organization
+
+#: What happens in the pause of the functions that have one; each once.
+happening: list[Callable[[], object]] = []
 
 
 def write_own_name(session: Session) -> None:
@@ -42,3 +47,30 @@ class Host:
 
     def method(self, session: Session) -> None:
         """Do nothing."""
+
+
+def write_after_a_pause(session: Session) -> None:
+    """Begin, let something happen elsewhere, and go on."""
+    session.execute(text("SELECT count(*) FROM items"))
+    if happening:
+        happening.pop()()
+    write_own_name(session)
+
+
+def fail_after_a_pause(session: Session) -> None:
+    """Begin, let something happen elsewhere, and stumble over itself."""
+    if happening:
+        happening.pop()()
+    raise RuntimeError("no luck")
+
+
+def write_through_a_fence(session: Session) -> None:
+    """Meet what happens in the middle of a transaction, and what happens after its refusal."""
+    session.execute(text("SELECT count(*) FROM items"))
+    if happening:
+        happening.pop()()
+    try:
+        write_own_name(session)
+    finally:
+        if happening:
+            happening.pop()()

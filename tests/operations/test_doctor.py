@@ -28,6 +28,8 @@ CHECKS = [
     "ownership",
     "grants",
     "memberships of roles",
+    "rights by status",
+    "purges",
     "memory",
     "locks",
     "pooler of the app",

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from orgtenancy.cli import drift, jobs, migrate, module, org, spares
-from orgtenancy.cli.context import Source, source_var
+from orgtenancy.cli.audit import audit
+from orgtenancy.cli.context import Source, origin, source_var
 from orgtenancy.cli.doctor import doctor
 from orgtenancy.cli.exits import TRACEBACK, Commands
 from orgtenancy.cli.init import init
 from orgtenancy.cli.openapi import openapi
 from orgtenancy.cli.progress import logging_to_stderr
 from orgtenancy.cli.revision import revision
+from orgtenancy.context import acting
 
 app = typer.Typer(
     name="orgtenancy",
@@ -29,6 +31,7 @@ app.add_typer(migrate.app, name="migrate")
 app.add_typer(spares.app, name="spares")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(drift.app, name="drift")
+app.command()(audit)
 app.command()(doctor)
 app.command()(openapi)
 app.command()(revision)
@@ -84,5 +87,6 @@ def _options(
 ) -> None:
     ctx.meta[TRACEBACK] = traceback
     ctx.with_resource(logging_to_stderr(with_traceback=traceback))
+    ctx.with_resource(acting(None, origin()))
     token = source_var.set(Source(tenancy, url, admin_url, tuple(module or ())))
     ctx.call_on_close(lambda: source_var.reset(token))

@@ -14,6 +14,7 @@ from typing import Any
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.schemas.fleet import each
+from orgtenancy.schemas.fleet.journal import this_runner
 from orgtenancy.tenancy import Tenancy
 
 _PROJECT_FILE = Path("pyproject.toml")
@@ -70,6 +71,12 @@ def load_tenancy(app: str | None = None) -> Tenancy:
         if not (environment.url or environment.admin_url):
             raise ConfigurationError(f"no tenancy is given: {_NEXT_STEP}")
     return _made_of(given, environment)
+
+
+def origin() -> str:
+    """Return what the audit tells of where a command's work comes from: who typed it, and where."""
+    typed_by = this_runner()
+    return f"cli:{typed_by.user}@{typed_by.host}"
 
 
 def find_object(place: str) -> Any:

@@ -19,10 +19,17 @@ from orgtenancy.errors import (
     JobFailed,
     JobLocked,
     JobNotFound,
+    OrganizationBusy,
+    OrganizationExists,
     OrganizationNotFound,
+    OrganizationUnavailable,
     OrgTenancyError,
+    PurgeRefused,
     RevisionNotFound,
+    SyncRefused,
+    TransitionRefused,
 )
+from orgtenancy.organizations import LIFECYCLE
 
 #: Where the arguments are kept, all of them and as they were typed.
 ARGUMENTS = "orgtenancy.arguments"
@@ -41,7 +48,7 @@ class ExitCode(IntEnum):
     JOB_FAILED = 4
     """A job came to its end with schemas that were not done."""
     LOCKED = 5
-    """Another runner works on the placement."""
+    """Another runner works on the placement, or others hold the organization."""
     PAUSED = 6
     """A job waits between two waves."""
     INTERRUPTED = 130
@@ -53,13 +60,32 @@ _NEXT_STEPS: dict[type[OrgTenancyError], str] = {
     JobFailed: "`orgtenancy jobs show ID --failed` tells why",
     JobLocked: "wait for it, or stop it with `orgtenancy jobs cancel ID`",
     JobNotFound: "`orgtenancy jobs list` shows which there are",
+    OrganizationBusy: "the same command again goes on with it",
+    OrganizationExists: "`orgtenancy org list` shows which there are",
     OrganizationNotFound: "`orgtenancy org list` shows which there are",
+    OrganizationUnavailable: "`orgtenancy org show ID` tells its status",
     RevisionNotFound: "`orgtenancy migrate history` shows which there are",
 }
 _EXIT_CODES: dict[type[OrgTenancyError], ExitCode] = {
     JobFailed: ExitCode.JOB_FAILED,
     JobLocked: ExitCode.LOCKED,
+    OrganizationBusy: ExitCode.LOCKED,
+    SyncRefused: ExitCode.ATTENTION,
 }
+# What a document says of an error, where the error knows it.
+_ABOUT = (
+    "organization_id",
+    "schema",
+    "placement",
+    "job_id",
+    "operation",
+    "status",
+    "purge_after",
+    "retry_after",
+    "would_archive",
+)
+# What leads back out of a status, and so may have to come first.
+_WAYS_BACK = ("unfence", "resume", "restore")
 # By SQLSTATE; 3F000 and 42P01 are an unknown schema and table.
 _DATABASE_STEPS = {
     "28000": "look at the user of the URL, and at pg_hba.conf",
@@ -115,9 +141,7 @@ def tell_error(error: Exception, *, as_json: bool) -> None:
     tell(f"error: {message}" + (f"; {next_step}" if next_step else ""))
     if as_json:
         about = {
-            name: getattr(error, name)
-            for name in ("organization_id", "schema", "placement", "job_id")
-            if getattr(error, name, None) is not None
+            name: getattr(error, name) for name in _ABOUT if getattr(error, name, None) is not None
         }
         code = error.code if isinstance(error, OrgTenancyError) else _other_code(error)
         content = {"code": code, "message": message, "next_step": next_step, **about}
@@ -143,16 +167,37 @@ def _message(error: Exception) -> str:
 
 
 def _next_step(error: Exception) -> str | None:
-    for kind, step in _NEXT_STEPS.items():
-        if isinstance(error, kind):
-            job_id = getattr(error, "job_id", None)
-            return step if job_id is None else re.sub(r"\bID\b", str(job_id), step)
+    if (step := _step_of_library(error)) is not None:
+        subject = getattr(error, "job_id", None) or getattr(error, "organization_id", None)
+        return step if subject is None else re.sub(r"\bID\b", lambda _: str(subject), step)
     cause = _database_cause(error)
     if cause is None:
         return None
     if cause.sqlstate is None:
         return _CANNOT_CONNECT
     return _DATABASE_STEPS.get(cause.sqlstate)
+
+
+def _step_of_library(error: Exception) -> str | None:
+    if isinstance(error, TransitionRefused):
+        return _step_before(error.operation, error.status)
+    if isinstance(error, PurgeRefused):
+        again = "`orgtenancy org purge ID --confirm ID"
+        return f"{again} --now` skips the grace period" if error.purge_after else f"{again}`"
+    for kind, step in _NEXT_STEPS.items():
+        if isinstance(error, kind):
+            return step
+    return None
+
+
+def _step_before(operation: str, status: str) -> str:
+    """Return what makes way for an operation that a status does not allow."""
+    wanted = LIFECYCLE[operation].sources if operation in LIFECYCLE else frozenset()
+    for name in (*_WAYS_BACK, "archive") if operation == "purge" else _WAYS_BACK:
+        way = LIFECYCLE[name]
+        if name != operation and status in way.sources and way.targets & wanted:
+            return f"`orgtenancy org {name} ID` has to come first"
+    return "`orgtenancy org show ID` tells more"
 
 
 def _database_cause(error: Exception) -> psycopg.Error | None:

@@ -11,7 +11,7 @@ import typer
 from orgtenancy.cli.context import load_tenancy
 from orgtenancy.cli.exits import ExitCode
 from orgtenancy.cli.options import Organizations, takes_job_options
-from orgtenancy.cli.output import Json, Table, revisions_text, show
+from orgtenancy.cli.output import Json, Table, revisions_text, show, tell
 from orgtenancy.cli.running import run_job
 from orgtenancy.schemas.fleet import FleetStatus, JobOptions
 from orgtenancy.schemas.fleet.migrating import Step
@@ -90,6 +90,8 @@ def status(
         for g in found.groups
     ]
     behind = f"{found.behind} of {found.organizations} organizations are not at the heads"
+    if found.fenced:
+        behind += f", and {found.fenced} of those are fenced"
     show(
         json,
         _status_document(found),
@@ -138,6 +140,9 @@ def _migrate(
 ) -> None:
     with load_tenancy() as tenancy:
         fleet = tenancy.schemas.fleet
+        steps = fleet.plan(target, down=down, organizations=organizations)
+        if fenced := sum(step.fenced for step in steps):
+            tell(f"left alone, as they are fenced: {fenced} organizations")
         start = partial(
             fleet.migrate,
             target,
@@ -158,6 +163,7 @@ def _status_document(status: FleetStatus) -> dict[str, Any]:
             "revisions": dict(group.revisions),
             "organizations": group.organizations,
             "spares": group.spares,
+            "fenced": group.fenced,
             "at_heads": _is_at_heads(status, group.revisions),
         }
         for group in status.groups
@@ -167,6 +173,7 @@ def _status_document(status: FleetStatus) -> dict[str, Any]:
         "organizations": status.organizations,
         "spares": status.spares,
         "behind": status.behind,
+        "fenced": status.fenced,
         "groups": groups,
     }
 
@@ -186,6 +193,7 @@ def _step_document(step: Step, *, with_sql: bool) -> dict[str, Any]:
         "at": dict(step.revisions),
         "organizations": step.organizations,
         "spares": step.spares,
+        "fenced": step.fenced,
         "from": None if step.path is None else sorted(step.path.before),
         "to": None if step.path is None else sorted(step.path.after),
         "revisions": None if step.path is None else step.path.revisions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -13,9 +14,13 @@ from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.pagination import MAX_PAGE_SIZE, PageRequest
 from orgtenancy.schemas import SchemaManager
 
-app = typer.Typer(help="Make, find, rename and drop organizations.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make and find organizations, and lead them through their life.", no_args_is_help=True
+)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The identity provider's id.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for people.")]
+Confirm = Annotated[str, typer.Option(metavar="ID", help="The same id again.")]
 
 
 @app.command()
@@ -40,11 +45,21 @@ def list_(
     status: Annotated[
         OrganizationStatus | None, typer.Option(help="Only those with this status.")
     ] = None,
+    due: Annotated[
+        bool, typer.Option("--due", help="Only archived ones that may be purged by now.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the organizations, by their ids."""
+    if due:
+        if status not in (None, OrganizationStatus.ARCHIVED):
+            raise typer.BadParameter("only archived organizations are ever due")
+        status = OrganizationStatus.ARCHIVED
     with load_tenancy() as tenancy:
         found = _all(tenancy.schemas, status)
+    if due:
+        now = datetime.now(UTC)
+        found = [o for o in found if o.purge_after is not None and o.purge_after <= now]
     columns = ("ID", "NAME", "STATUS", "SCHEMA", "REVISIONS", "CREATED")
     rows = [
         (o.id, o.name, o.status, o.schema_name, revisions_text(o.revisions), o.created_at)
@@ -73,16 +88,144 @@ def rename(
     _show(renamed, as_json=json)
 
 
+@app.command("change-id")
+def change_id(
+    organization_id: Id,
+    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="Its id from now on.")],
+    json: Json = False,
+) -> None:
+    """Give an organization another id, and its schema the name that belongs to it."""
+    with load_tenancy() as tenancy:
+        changed = tenancy.organizations.change_id(organization_id, new_id)
+    _show(changed, as_json=json)
+
+
+@app.command()
+def suspend(
+    organization_id: Id,
+    reason: Reason = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Wait so long for the writes that are under way."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Shut an organization out, until it is resumed; nothing of it is lost."""
+    with load_tenancy() as tenancy:
+        changed = tenancy.organizations.suspend(organization_id, reason=reason, wait=wait)
+    _show(changed, as_json=json)
+
+
+@app.command()
+def resume(organization_id: Id, json: Json = False) -> None:
+    """Let a suspended organization work again."""
+    with load_tenancy() as tenancy:
+        changed = tenancy.organizations.resume(organization_id)
+    _show(changed, as_json=json)
+
+
+@app.command()
+def fence(
+    organization_id: Id,
+    reason: Reason = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Wait so long for the writes that are under way.",
+            show_default="fence_timeout",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Shut an organization out for a short while, and return when nobody writes in it.
+
+    Its clients are told to come back, and jobs leave it alone. Exits with 5 if somebody still
+    writes: it is fenced then, and the same command again waits on.
+    """
+    with load_tenancy() as tenancy:
+        changed = tenancy.organizations.fence(organization_id, reason=reason, wait=wait)
+    _show(changed, as_json=json)
+
+
+@app.command()
+def unfence(organization_id: Id, json: Json = False) -> None:
+    """Let a fenced organization work again."""
+    with load_tenancy() as tenancy:
+        changed = tenancy.organizations.unfence(organization_id)
+    _show(changed, as_json=json)
+
+
+@app.command()
+def archive(
+    organization_id: Id,
+    reason: Reason = None,
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="How long it can be restored before it may be purged.",
+            show_default="archive_grace",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Shut an organization out, to be purged after a grace period."""
+    period = None if grace is None else timedelta(days=grace)
+    with load_tenancy() as tenancy:
+        changed = tenancy.organizations.archive(organization_id, reason=reason, grace=period)
+    _show(changed, as_json=json)
+
+
+@app.command()
+def restore(organization_id: Id, json: Json = False) -> None:
+    """Give an archived organization the status back that it was archived from."""
+    with load_tenancy() as tenancy:
+        changed = tenancy.organizations.restore(organization_id)
+    _show(changed, as_json=json)
+
+
+@app.command()
+def purge(
+    organization_id: Id,
+    confirm: Confirm,
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not wait for the end of the grace period.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Delete all data of an archived organization, for good; that it was there stays known."""
+    with load_tenancy() as tenancy:
+        tenancy.organizations.purge(organization_id, confirm=confirm, now=now)
+    show(json, {"purged": [organization_id]}, f"{organization_id} is purged")
+
+
+@app.command("purge-due")
+def purge_due(
+    limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 100,
+    json: Json = False,
+) -> None:
+    """Purge the archived organizations whose grace period is over."""
+    with load_tenancy() as tenancy:
+        purged = tenancy.organizations.purge_due(limit=limit)
+    lines = [f"{organization_id} is purged" for organization_id in purged]
+    show(json, {"purged": purged}, *lines, "" if purged else "no purge is due")
+
+
 @app.command()
 def drop(
     organization_id: Id,
-    confirm: Annotated[str, typer.Option(metavar="ID", help="The same id again.")],
+    confirm: Confirm,
     force: Annotated[
         bool, typer.Option("--force", help="Drop it although it is open for work.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Delete an organization with all its data, for good."""
+    """Delete an organization with all its data, for good, and forget that it was there."""
     with load_tenancy() as tenancy:
         tenancy.schemas.drop(organization_id, confirm=confirm, force=force)
     show(json, {"dropped": organization_id}, f"{organization_id} is dropped")

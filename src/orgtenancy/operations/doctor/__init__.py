@@ -14,7 +14,15 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from orgtenancy.errors import OrgTenancyError
-from orgtenancy.operations.doctor import capacity, crossing, grants, pooling, rights, server
+from orgtenancy.operations.doctor import (
+    capacity,
+    crossing,
+    grants,
+    pooling,
+    rights,
+    server,
+    statuses,
+)
 from orgtenancy.operations.doctor.report import Finding, Level, Report, problem, unknown
 from orgtenancy.schemas import SchemaManager
 
@@ -43,6 +51,8 @@ _REGISTRY_CHECKS: tuple[tuple[str, _CatalogCheck], ...] = (
     ("ownership", rights.check_ownership),
     ("grants", grants.check_grants),
     ("memberships of roles", grants.check_memberships),
+    ("rights by status", statuses.check_rights),
+    ("purges", statuses.check_purges),
     ("memory", capacity.check_memory),
     ("locks", capacity.check_locks),
 )

@@ -127,8 +127,10 @@ def check_revisions(schemas: SchemaManager) -> Iterator[Finding]:
     if status.behind:
         yield warning(
             "revisions",
-            f"{status.behind} of {status.organizations} organizations are not at the heads",
-            "run `orgtenancy migrate up`",
+            f"{status.behind} of {status.organizations} organizations are not at the heads"
+            + (f", and {status.fenced} of those are fenced" if status.fenced else ""),
+            "run `orgtenancy migrate up`"
+            + (", and again after unfencing the others" if status.fenced else ""),
         )
     else:
         yield ok("revisions", f"{status.organizations} organizations are at the heads")

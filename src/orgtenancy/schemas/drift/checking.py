@@ -12,7 +12,7 @@ from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.drift import registered as registry
 from orgtenancy.schemas.drift.comparing import Mismatch, compare
 from orgtenancy.schemas.drift.items import Item, fingerprints, items, prepare
-from orgtenancy.schemas.drift.references import Reference, references
+from orgtenancy.schemas.drift.references import Reference, ReferenceKind, references
 from orgtenancy.schemas.drift.registered import Registered
 from orgtenancy.schemas.drift.reports import DriftReport, Finding, FindingKind, SchemaDrift
 from orgtenancy.schemas.fleet.targets import unknown_organizations
@@ -27,7 +27,7 @@ class Inspected:
         schema: As the registry has it.
         stamps: Those in the schema.
         mirrored: Those that the registry has.
-        compared: Those of the reference that it was compared with.
+        compared: The kind of reference that it was compared with.
         expected: The objects of that reference.
         mismatches: What differs.
     """
@@ -35,7 +35,7 @@ class Inspected:
     schema: Registered
     stamps: Heads
     mirrored: Heads | None
-    compared: Heads
+    compared: ReferenceKind
     expected: Sequence[Item]
     mismatches: Sequence[Mismatch]
 
@@ -45,7 +45,7 @@ class Inspected:
         if self.stamps == self.mirrored:
             return None
         kind = FindingKind.LYING_MIRROR
-        if self.compared == self.mirrored:
+        if self.compared.stamps == self.mirrored:
             kind = FindingKind.LYING_STAMP
         return Finding(
             kind,
@@ -63,7 +63,7 @@ class Inspected:
             self.schema.schema_name,
             self.schema.role_name,
             self.schema.organization_id,
-            self.compared,
+            self.compared.stamps,
             tuple(mismatch.difference for mismatch in self.mismatches),
         )
 
@@ -83,8 +83,24 @@ class State:
         return [one for one in self.schemas if one.is_made]
 
     def signature(self, one: Registered) -> object:
-        """What changes when a job works on a schema."""
-        return one.schema_name, dict(one.revisions), one.is_made, self.stamps.get(one.schema_name)
+        """What changes when a job works on a schema, or its status changes."""
+        return (
+            one.schema_name,
+            dict(one.revisions),
+            one.is_made,
+            self.stamps.get(one.schema_name),
+            one.status,
+            one.status_changed_at,
+        )
+
+    def kinds_for(self, one: Registered) -> list[ReferenceKind]:
+        """Return what a schema may be compared with: first as it is stamped, then as mirrored."""
+        known = self.stamps[one.schema_name], self.mirrored[one.schema_name]
+        return [
+            ReferenceKind(stamps, one.is_closed)
+            for stamps in dict.fromkeys(known)
+            if stamps is not None
+        ]
 
 
 @dataclass
@@ -135,7 +151,7 @@ def inspect(
     builder: SchemaBuilder,
     state: State,
     suspects: Sequence[Registered],
-    built: Mapping[Heads, Reference],
+    built: Mapping[ReferenceKind, Reference],
 ) -> list[Inspected]:
     """Compare schemas object by object, in one statement for all of them.
 
@@ -159,14 +175,14 @@ def inspect(
     found = []
     for one in suspects:
         actual = objects.get(one.schema_name, [])
-        stamps, mirrored = state.stamps[one.schema_name], state.mirrored[one.schema_name]
         tried = []
-        for candidate in dict.fromkeys((stamps, mirrored)):
-            if candidate is not None and candidate in built:
-                expected = objects[built[candidate].schema_name]
-                tried.append((candidate, expected, compare(expected, actual)))
+        for kind in state.kinds_for(one):
+            if kind in built:
+                expected = objects[built[kind].schema_name]
+                tried.append((kind, expected, compare(expected, actual)))
         if tried:
             best = min(tried, key=lambda attempt: _weight(attempt[2]))
+            stamps, mirrored = state.stamps[one.schema_name], state.mirrored[one.schema_name]
             found.append(Inspected(one, stamps, mirrored, *best))
     return found
 
@@ -203,21 +219,16 @@ def _mirrored(builder: SchemaBuilder, one: Registered) -> Heads | None:
         return None
 
 
-def wanted_by(state: State, schemas: Iterable[Registered]) -> set[Heads]:
-    """Return the stamps for which references are needed."""
-    wanted = set()
-    for one in schemas:
-        wanted.add(state.stamps[one.schema_name])
-        if (mirrored := state.mirrored[one.schema_name]) is not None:
-            wanted.add(mirrored)
-    return wanted
+def wanted_by(state: State, schemas: Iterable[Registered]) -> set[ReferenceKind]:
+    """Return the kinds of references that are needed."""
+    return {kind for one in schemas for kind in state.kinds_for(one)}
 
 
 def _compare_all(
     connection: Connection,
     builder: SchemaBuilder,
     state: State,
-    built: Mapping[Heads, Reference],
+    built: Mapping[ReferenceKind, Reference],
     outcome: _Outcome,
 ) -> None:
     made = state.made
@@ -226,18 +237,18 @@ def _compare_all(
     prints = fingerprints(connection, names, roles + [one.grantee for one in built.values()])
     suspects = []
     for one in made:
-        stamps, found = state.stamps[one.schema_name], prints.get(one.schema_name)
+        found, kinds = prints.get(one.schema_name), state.kinds_for(one)
         if found is None:
             outcome.missing.append(one)
             continue
-        candidates = {stamps, state.mirrored[one.schema_name]}
-        if not any(candidate in built for candidate in candidates if candidate is not None):
+        if not any(kind in built for kind in kinds):
             outcome.uncompared.append(one)
             continue
         outcome.checked += 1
-        reference = built.get(stamps)
+        reference = built.get(kinds[0])
         is_as_stamped = reference is not None and prints[reference.schema_name] == found
-        if not is_as_stamped or len(candidates) > 1:
+        is_mirrored = state.stamps[one.schema_name] == state.mirrored[one.schema_name]
+        if not (is_as_stamped and is_mirrored):
             suspects.append(one)
     outcome.inspected = inspect(connection, builder, state, suspects, built)
 

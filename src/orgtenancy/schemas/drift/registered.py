@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Text, cast, func, null, select, text, union_all
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Engine,
+    Row,
+    Text,
+    cast,
+    func,
+    null,
+    select,
+    text,
+    union_all,
+)
 
 from orgtenancy.naming import SCHEMA_PREFIX, SPARE_PREFIX, control_role_name, role_prefix
 from orgtenancy.organizations import OrganizationStatus
@@ -16,8 +29,10 @@ from orgtenancy.schemas.drift.reports import Finding, FindingKind
 from orgtenancy.schemas.revisions import Heads
 from orgtenancy.settings import IsolationLevel
 
-# Shut out of its schema, which may be half dropped: nothing is expected of it.
-_UNCHECKED = (OrganizationStatus.ARCHIVED, OrganizationStatus.PURGED)
+#: The statuses in which an organization's role is shut out of its schema.
+CLOSED = frozenset(
+    {OrganizationStatus.SUSPENDED, OrganizationStatus.FENCED, OrganizationStatus.ARCHIVED}
+)
 
 # After this time a reservation is no longer somebody's work in progress.
 _UNFINISHED_AFTER = timedelta(minutes=10)
@@ -62,6 +77,8 @@ class Registered:
         revisions: The revision of each module, as the registry mirrors it.
         is_made: Whether the registry says that it is there.
         is_late: Whether it should have been made long ago, and is not.
+        status: The organization's, or None for a spare, which is as one that is active.
+        status_changed_at: When it got it.
     """
 
     role_name: str
@@ -70,6 +87,13 @@ class Registered:
     revisions: Mapping[str, str]
     is_made: bool
     is_late: bool
+    status: OrganizationStatus | None
+    status_changed_at: datetime | None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its role is to have no way in."""
+        return self.status in CLOSED
 
 
 def read_registry(
@@ -77,7 +101,8 @@ def read_registry(
 ) -> list[Registered]:
     """Return what the registry has on a placement, in one query.
 
-    Spares that were made with other settings are left out: they are not claimed.
+    Spares that were made with other settings are left out: they are not claimed. So are
+    organizations that are purged, or half-way there: nothing is expected of them.
 
     Args:
         connection: A connection of the owner.
@@ -93,7 +118,13 @@ def read_registry(
         organizations.c.revisions,
         made.label("is_made"),
         (~made & (organizations.c.created_at < limit)).label("is_late"),
-    ).where(organizations.c.placement == name, organizations.c.status.not_in(_UNCHECKED))
+        organizations.c.status,
+        organizations.c.status_changed_at,
+    ).where(
+        organizations.c.placement == name,
+        organizations.c.status != OrganizationStatus.PURGED,
+        organizations.c.purge_started_at.is_(None),
+    )
     ready = spares.c.ready_at.is_not(None)
     spare = select(
         spares.c.role_name,
@@ -102,13 +133,20 @@ def read_registry(
         spares.c.revisions,
         ready,
         ~ready & (spares.c.created_at < limit),
+        cast(null(), Text),
+        cast(null(), DateTime(timezone=True)),
     ).where(spares.c.placement == name, spares.c.settings_digest == builder.settings_digest)
     if organization_ids is None:
         statement = union_all(owned, spare)
     else:
         statement = union_all(owned.where(organizations.c.id.in_(organization_ids)))
     rows = connection.execute(statement)
-    return sorted((Registered(*row) for row in rows), key=lambda one: one.schema_name)
+    return sorted(map(_registered, rows), key=lambda one: one.schema_name)
+
+
+def _registered(row: Row[Any]) -> Registered:
+    status = None if row.status is None else OrganizationStatus(row.status)
+    return Registered(**{**row._asdict(), "status": status})
 
 
 def read_stamps(engine: Engine, schemas: Sequence[str]) -> dict[str, Heads]:

@@ -39,7 +39,7 @@ class FindingKind(StrEnum):
     """A reservation or a spare that nobody completed; the next call does. A note."""
 
     CHANGED_MEANWHILE = "changed meanwhile"
-    """A job worked on the schema during the check. A note: check again."""
+    """A job worked on the schema during the check, or its status changed. A note: check again."""
 
 
 _NOTES = frozenset({FindingKind.UNFINISHED, FindingKind.CHANGED_MEANWHILE})

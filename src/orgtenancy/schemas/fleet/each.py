@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from orgtenancy.context import organization_var, session_var, unbind
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import ConfigurationError
-from orgtenancy.organizations import OrganizationStatus
+from orgtenancy.errors import ConfigurationError, OrganizationUnavailable
+from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import store
 from orgtenancy.schemas.fleet import journal
 from orgtenancy.schemas.fleet.targets import Target, TargetGone, find_targets
-from orgtenancy.schemas.fleet.workers import Worker
+from orgtenancy.schemas.fleet.workers import Worker, should_retry
 from orgtenancy.schemas.revisions.places import JournalEntry
 
 TransactionFunction = Callable[[Session], Any]
@@ -74,11 +76,25 @@ class EachOrganization:
         return ()
 
     def apply(self, worker: Worker, target: Target, entry: JournalEntry) -> None:
-        """Call the function for one organization."""
+        """Call the function for one organization.
+
+        What PostgreSQL refuses because the organization was closed on the way is no failure.
+        If it is open again by then, the function is called once more.
+        """
+        organization = _open_organization(worker, target)
+        try:
+            self._call(organization)
+        except (DBAPIError, psycopg.Error, OrganizationUnavailable) as error:
+            if should_retry(error):
+                raise
+            now = _open_organization(worker, target)
+            if now.status_changed_at == organization.status_changed_at:
+                raise
+            self._call(now)
         with worker.connection() as connection, connection.begin():
-            organization = store.find(connection, str(target.organization_id))
-        if organization is None or organization.role_name != target.role_name:
-            raise TargetGone
+            journal.mark_done(connection, entry, target.role_name)
+
+    def _call(self, organization: Organization) -> None:
         with self._database.session(organization) as session:
             bound = organization_var.set(organization), session_var.set(session)
             try:
@@ -87,8 +103,21 @@ class EachOrganization:
             finally:
                 unbind(session_var, bound[1])
                 unbind(organization_var, bound[0])
-        with worker.connection() as connection, connection.begin():
-            journal.mark_done(connection, entry, target.role_name)
+
+
+def _open_organization(worker: Worker, target: Target) -> Organization:
+    """Return the organization behind a target, as it is now.
+
+    Raises:
+        TargetGone: If it is dropped, or not open for work.
+    """
+    with worker.connection() as connection, connection.begin():
+        organization = store.find(connection, str(target.organization_id))
+    if organization is None or organization.role_name != target.role_name:
+        raise TargetGone("it is dropped")
+    if not organization.is_active:
+        raise TargetGone(f"it is {organization.status}")
+    return organization
 
 
 def find_object(place: str) -> Any:

@@ -42,7 +42,7 @@ class ItemStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """The organization was dropped meanwhile."""
+    """The organization was dropped meanwhile, or its status keeps the job out."""
 
 
 class Wave(BaseModel):
@@ -179,7 +179,7 @@ class JobItem(BaseModel):
         wave: Which wave, from 0.
         status: What became of it.
         attempts: How often it was tried.
-        error: Why the last attempt failed.
+        error: Why the last attempt failed, or why it was skipped.
         finished_at: When.
     """
 

@@ -66,6 +66,11 @@ class FleetStatus:
         return sum(g.organizations for g in self.groups if dict(g.revisions) != dict(self.heads))
 
     @property
+    def fenced(self) -> int:
+        """How many of those that are behind are fenced: no migration brings them along."""
+        return sum(g.fenced for g in self.groups if dict(g.revisions) != dict(self.heads))
+
+    @property
     def organizations(self) -> int:
         """How many organizations there are."""
         return sum(group.organizations for group in self.groups)
@@ -124,7 +129,9 @@ class Fleet:
         """Bring all schemas to a target, and return the job, or None if they all are there.
 
         Each schema is at exactly one revision at any time, and so is the journal. A run that
-        is killed is resumed, or run again.
+        is killed is resumed, or run again. Suspended and archived organizations are migrated
+        as well; one that is fenced, or being purged, is left alone, or skipped if that
+        happens meanwhile.
 
         Args:
             target: `heads`, a revision's id, `module@head`, `+1`; downwards a revision's id,
@@ -154,6 +161,8 @@ class Fleet:
         cancel: Event | None = None,
     ) -> Job | None:
         """Call `function(session)` in a transaction of each active organization.
+
+        One that is suspended, fenced or archived meanwhile is skipped.
 
         Args:
             function: A function of a module. After a crash it may run again for an

@@ -13,7 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError, RevisionNotFound
 from orgtenancy.schemas.fleet.jobs import JobOptions
-from orgtenancy.schemas.fleet.targets import Target, find_targets, group_by_revisions
+from orgtenancy.schemas.fleet.targets import (
+    Target,
+    TargetGone,
+    find_targets,
+    group_by_revisions,
+)
 from orgtenancy.schemas.fleet.workers import Worker, cause_of, should_retry
 from orgtenancy.schemas.revisions import HEADS, Heads, RevisionPath, Revisions, is_relative
 from orgtenancy.schemas.revisions.applying import StageApplier
@@ -23,6 +28,7 @@ from orgtenancy.settings import IsolationLevel
 logger = logging.getLogger("orgtenancy.fleet")
 
 _OTHER_STAMPS = "OT002"
+_LEFT_ALONE = "OT004"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,19 @@ class Step:
         path: The way, or None from a revision that no file has.
         organizations: How many organizations.
         spares: How many spares.
+        fenced: How many of the organizations are fenced: a migration leaves them alone.
     """
 
     revisions: Mapping[str, str]
     path: RevisionPath | None
     organizations: int
     spares: int
+    fenced: int = 0
+
+    @property
+    def targets(self) -> int:
+        """How many schemas would go this way."""
+        return self.organizations + self.spares - self.fenced
 
 
 class Migration:
@@ -95,7 +108,8 @@ class Migration:
             except RevisionNotFound:
                 path = None
             if path is None or path:
-                steps.append(Step(group.revisions, path, group.organizations, group.spares))
+                step = Step(group.revisions, path, group.organizations, group.spares, group.fenced)
+                steps.append(step)
         return steps
 
     def targets(self, connection: Connection) -> list[Target]:
@@ -115,8 +129,8 @@ class Migration:
         ]
 
     def is_needed(self, connection: Connection) -> bool:
-        """Return whether any schema is not there yet: one query over the registry."""
-        return bool(self.plan(connection))
+        """Return whether any target is not there yet: one query over the registry."""
+        return any(step.targets for step in self.plan(connection))
 
     def late_targets(self) -> Sequence[Target]:
         """Return the schemas that are not there yet, now."""
@@ -127,6 +141,15 @@ class Migration:
 
     def apply(self, worker: Worker, target: Target, entry: JournalEntry) -> None:
         """Bring one schema along its path, stage by stage."""
+        try:
+            self._bring(worker, target, entry)
+        except (DBAPIError, psycopg.Error) as error:
+            cause = cause_of(error)
+            if cause is not None and cause.sqlstate == _LEFT_ALONE:
+                raise TargetGone(cause.diag.message_primary) from error
+            raise
+
+    def _bring(self, worker: Worker, target: Target, entry: JournalEntry) -> None:
         place = self._place(target)
         stamps = self._revisions.stamps_of(target.revisions)
         try:

@@ -60,7 +60,8 @@ class Operation(Protocol):
             entry: What the transaction that completes the work writes into the journal.
 
         Raises:
-            TargetGone: If the organization was dropped meanwhile.
+            TargetGone: If the organization was dropped meanwhile, or its status keeps the
+                job out.
         """
 
     def late_targets(self) -> Sequence[Target]:
@@ -258,9 +259,10 @@ class JobRunner:
         """Try one schema, and return after how long it is to be tried again, if it is."""
         try:
             self._work(worker, item, attempt)
-        except TargetGone:
-            self._write(item, ItemStatus.SKIPPED, attempt, None)
-            self._tell(number, item.label, ItemStatus.SKIPPED)
+        except TargetGone as gone:
+            why = str(gone) or None
+            self._write(item, ItemStatus.SKIPPED, attempt, why)
+            self._tell(number, item.label, ItemStatus.SKIPPED, why)
         except Exception as error:  # a module's revision may raise anything
             reason = told(error)
             if should_retry(error) and attempt < self._options.max_attempts:
@@ -285,7 +287,7 @@ class JobRunner:
                     return
                 target = find_target(connection, item.role_name)
         if target is None:
-            raise TargetGone
+            raise TargetGone("it is dropped, or fenced")
         self._operation.apply(worker, target, JournalEntry(item.job_id, attempt, item.revisions))
 
     def _write(self, item: JobItem, status: ItemStatus, attempts: int, error: str | None) -> None:

@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, func, literal, null, select, union_all
+from sqlalchemy import (
+    Connection,
+    Select,
+    Subquery,
+    Text,
+    cast,
+    false,
+    func,
+    literal,
+    null,
+    select,
+    union_all,
+)
 
 from orgtenancy.organizations import OrganizationStatus
 from orgtenancy.registry.tables import organizations, spares
@@ -16,7 +28,10 @@ _WITHOUT_SCHEMA = (OrganizationStatus.PROVISIONING, OrganizationStatus.PURGED)
 
 
 class TargetGone(Exception):
-    """The organization was dropped meanwhile."""
+    """A schema is no target any more: dropped meanwhile, or its status keeps jobs out.
+
+    The message says which, where that is known.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +66,13 @@ class RevisionGroup:
         revisions: The revision of each module.
         organizations: How many organizations.
         spares: How many spares.
+        fenced: How many of the organizations are fenced: jobs leave them alone.
     """
 
     revisions: Mapping[str, str]
     organizations: int
     spares: int
+    fenced: int = 0
 
 
 def group_by_revisions(
@@ -64,7 +81,10 @@ def group_by_revisions(
     """Return which revisions the fleet, or some organizations, are at, in one query."""
     every = _every_schema(placement).subquery()
     owned = func.count(every.c.organization_id)
-    statement = select(every.c.revisions, owned, func.count() - owned).group_by(every.c.revisions)
+    fenced = func.count().filter(every.c.is_fenced)
+    statement = select(every.c.revisions, owned, func.count() - owned, fenced).group_by(
+        every.c.revisions
+    )
     if organization_ids is not None:
         statement = statement.where(every.c.organization_id.in_(organization_ids))
     groups = [RevisionGroup(*row) for row in connection.execute(statement)]
@@ -81,6 +101,8 @@ def find_targets(
 ) -> list[Target]:
     """Return the schemas of a placement: spares first, then by the organizations' ids.
 
+    A fenced organization is none of them: it is being moved, or looked at, as it is.
+
     Args:
         connection: A connection of the owner.
         placement: The server.
@@ -89,7 +111,7 @@ def find_targets(
         status: Only organizations with this status.
     """
     every = _every_schema(placement, status).subquery()
-    statement = select(every)
+    statement = _targets_of(every)
     if organization_ids is not None:
         statement = statement.where(every.c.organization_id.in_(organization_ids))
     elif not with_spares:
@@ -100,9 +122,10 @@ def find_targets(
 
 
 def find_target(connection: Connection, role_name: str) -> Target | None:
-    """Return a schema by its role, or None if it is gone."""
+    """Return a schema by its role, or None if it is gone, or fenced meanwhile."""
     every = _every_schema(None).subquery()
-    row = connection.execute(select(every).where(every.c.role_name == role_name)).one_or_none()
+    statement = _targets_of(every).where(every.c.role_name == role_name)
+    row = connection.execute(statement).one_or_none()
     return None if row is None else Target(**row._asdict())
 
 
@@ -115,6 +138,11 @@ def unknown_organizations(connection: Connection, organization_ids: Sequence[str
     return [given for given in organization_ids if given not in known]
 
 
+def _targets_of(every: Subquery) -> Select[Any]:
+    columns = [column for column in every.c if column.name != "is_fenced"]
+    return select(*columns).where(~every.c.is_fenced)
+
+
 def _every_schema(placement: str | None, status: OrganizationStatus | None = None) -> Any:
     owned = select(
         organizations.c.role_name,
@@ -122,13 +150,19 @@ def _every_schema(placement: str | None, status: OrganizationStatus | None = Non
         organizations.c.id.label("organization_id"),
         organizations.c.revisions,
         organizations.c.attributes,
-    ).where(organizations.c.status.not_in(_WITHOUT_SCHEMA))
+        (organizations.c.status == OrganizationStatus.FENCED).label("is_fenced"),
+    ).where(
+        organizations.c.status.not_in(_WITHOUT_SCHEMA),
+        # What is being dropped is half there, and nobody comes back to it.
+        organizations.c.purge_started_at.is_(None),
+    )
     spare = select(
         spares.c.role_name,
         spares.c.schema_name,
         cast(null(), Text).label("organization_id"),
         spares.c.revisions,
         literal({}, organizations.c.attributes.type).label("attributes"),
+        false().label("is_fenced"),
     ).where(spares.c.ready_at.is_not(None))
     if status is not None:
         owned = owned.where(organizations.c.status == status)

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from psycopg import sql
 
+from orgtenancy.organizations import OrganizationStatus
 from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.drift.checking import Inspected, inspect, read_state, wanted_by
 from orgtenancy.schemas.drift.comparing import Mismatch
@@ -27,7 +28,6 @@ from orgtenancy.schemas.drift.repairing.workshop import (
     read_definitions,
 )
 from orgtenancy.schemas.drift.reports import Difference, DriftReport, FindingKind
-from orgtenancy.schemas.revisions import Heads
 from orgtenancy.schemas.revisions.framing import expect_heads, limit_statements, mirror
 from orgtenancy.schemas.revisions.places import Limits, Place
 from orgtenancy.schemas.revisions.stamping import VERSION_TABLE
@@ -62,6 +62,17 @@ _MENDERS: Mapping[str, Mender] = {
 }
 _LYING = (FindingKind.LYING_MIRROR, FindingKind.LYING_STAMP)
 
+# What an organization's status says of its schema: all that is mended of one that is fenced.
+_RIGHTS_BY_STATUS = "grants on schema"
+_FENCED = "the organization is fenced"
+_EXPECT_STATUS = (
+    "DECLARE found text; BEGIN "
+    "SELECT status INTO found FROM orgtenancy.organizations WHERE role_name = {role} FOR UPDATE; "
+    "IF found IS DISTINCT FROM {status} THEN "
+    "RAISE EXCEPTION 'the organization was % when this was planned, and is %', "
+    "{status}, coalesce(found, 'gone'); END IF; END"
+)
+
 # A table is made with its columns, a constraint with its index.
 _MADE_ALONG = ("column", "index of constraint", "triggers of constraint")
 _VIEWS = ("view", "materialized view")
@@ -86,8 +97,8 @@ def plan_repair(builder: SchemaBuilder, report: DriftReport, limits: Limits) -> 
     with references(builder, wanted_by(state, state.schemas)) as (connection, built):
         prepare(connection)
         definitions = {
-            stamps: read_definitions(connection, reference.schema_name)
-            for stamps, reference in built.items()
+            kind: read_definitions(connection, reference.schema_name)
+            for kind, reference in built.items()
         }
         for inspected in inspect(connection, builder, state, state.schemas, built):
             grantee = builder.grantee(inspected.schema.role_name)
@@ -115,18 +126,27 @@ def _plan_schema(
     )
     pieces: list[tuple[Piece, Difference]] = []
     unrepaired = []
+    is_fenced = inspected.schema.status is OrganizationStatus.FENCED
     for mismatch in inspected.mismatches:
+        if is_fenced and mismatch.item.kind != _RIGHTS_BY_STATUS:
+            unrepaired.append(Unrepaired(mismatch.difference, _FENCED))
+            continue
         try:
             pieces += [(piece, mismatch.difference) for piece in _mend(workshop, mismatch)]
         except CannotRepair as error:
             unrepaired.append(Unrepaired(mismatch.difference, str(error)))
-    pieces += _mend_stamps(builder, inspected, place)
+    of_stamps = list(_mend_stamps(builder, inspected, place))
+    if is_fenced:
+        differences = dict.fromkeys(difference for _, difference in of_stamps)
+        unrepaired += [Unrepaired(difference, _FENCED) for difference in differences]
+    else:
+        pieces += of_stamps
     pieces.sort(key=lambda pair: (pair[0].phase, pair[0].place))
     return SchemaRepair(
         place.schema_name,
         place.role_name,
         place.organization_id,
-        tuple(_texts(_preamble(place, inspected.stamps, limits))),
+        tuple(_texts(_preamble(place, inspected, limits))),
         tuple(_steps(pieces)),
         tuple(unrepaired),
     )
@@ -181,24 +201,38 @@ def _mend_stamps(
         statements: list[sql.Composable] = [sql.SQL("DELETE FROM {}").format(table)]
         statements += [
             sql.SQL("INSERT INTO {} VALUES ({})").format(table, stamp)
-            for stamp in sorted(inspected.compared)
+            for stamp in sorted(inspected.compared.stamps)
         ]
     else:
         difference = Difference("revisions in the registry", place.schema_name, found, known)
-        statements = [mirror(place, builder.revisions.revisions_at(inspected.compared))]
+        statements = [mirror(place, builder.revisions.revisions_at(inspected.compared.stamps))]
     for number, statement in enumerate(statements):
         yield Piece(Phase.STAMP, statement, place=number), difference
 
 
-def _preamble(place: Place, stamps: Heads, limits: Limits) -> list[sql.Composable]:
+def _preamble(place: Place, inspected: Inspected, limits: Limits) -> list[sql.Composable]:
+    status = inspected.schema.status
+    guards = [] if status is None else [_expect_status(place, status)]
+    # What is fenced has its stamps kept from jobs, and only its rights are mended.
+    if status is not OrganizationStatus.FENCED:
+        guards.append(expect_heads(place, inspected.stamps))
     return [
         *limit_statements(limits),
         # As the definitions were read: what is not the server's own is qualified.
         sql.SQL("SET LOCAL search_path TO pg_catalog"),
         # A function may be made before the tables that it reads.
         sql.SQL("SET LOCAL check_function_bodies TO off"),
-        expect_heads(place, stamps),
+        *guards,
     ]
+
+
+def _expect_status(place: Place, status: OrganizationStatus) -> sql.Composable:
+    """Return the statement that locks an organization, and fails if its status is another.
+
+    A plan gives or takes the rights of the status that it was made for.
+    """
+    block = sql.SQL(_EXPECT_STATUS).format(role=place.role_name, status=status.value)
+    return sql.SQL("DO {}").format(block.as_string(None))
 
 
 def _steps(pieces: Iterable[tuple[Piece, Difference]]) -> Iterator[RepairStep]:

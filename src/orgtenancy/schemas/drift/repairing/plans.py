@@ -44,8 +44,8 @@ class SchemaRepair:
         schema_name: Its name.
         role_name: Its role, which is its key in the registry.
         organization_id: Whose it is, or None for a spare.
-        preamble: What its transaction begins with: the limits, and a guard that fails if the
-            schema is not at the stamps it was when the plan was made.
+        preamble: What its transaction begins with: the limits, and guards that fail if the
+            status or the stamps are others than they were when the plan was made.
         steps: In order.
         unrepaired: What is left.
     """
