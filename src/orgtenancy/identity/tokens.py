@@ -33,7 +33,7 @@ DEFAULT_ALGORITHMS = ("ES384", "ES256", "RS256", "EdDSA")
 _MAX_SUBJECT_LENGTH = 255  # OpenID Connect Core 1.0, section 2
 _MAX_KID_LENGTH = 256
 # RFC 7515, section 7.1. Python's decoder skips what is no base64, so one token would have
-# many spellings.
+# many spellings; PyJWT minds it only in later versions.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 # PyJWT's own messages name what it was given; these say what a client needs to know.
 _REASONS: tuple[tuple[type[PyJWTError], str], ...] = (
