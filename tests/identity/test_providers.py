@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orgtenancy import identity
 from orgtenancy.errors import Unauthenticated
 from orgtenancy.identity import (
     Gate,
@@ -21,6 +23,7 @@ from orgtenancy.identity import (
     keycloak,
     logto,
     oidc,
+    providers,
     workos,
     zitadel,
 )
@@ -77,12 +80,18 @@ def identify(provider: IdentityProvider, token: str, keys: KeySource = KEYS) -> 
     return Gate(provider.resolver(keys)).identify(request)
 
 
+def test_a_provider_is_a_function_although_its_module_has_the_same_name() -> None:
+    import_module("orgtenancy.identity.providers.logto")
+    assert providers.logto is identity.logto is logto
+    assert all(callable(getattr(providers, name)) for name in providers.__all__)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_token_gives_organization_actor_and_scopes(name: str) -> None:
-    identity = identify(PROVIDERS[name], sign(name))
-    assert (identity.organization_id, identity.proven) == (SHAPES[name].organization, True)
-    assert identity.actor.id == "alice"
-    assert identity.actor.scopes == {*SCOPES[name], *UNASKED.get(name, ())}
+    found = identify(PROVIDERS[name], sign(name))
+    assert (found.organization_id, found.proven) == (SHAPES[name].organization, True)
+    assert found.actor.id == "alice"
+    assert found.actor.scopes == {*SCOPES[name], *UNASKED.get(name, ())}
 
 
 def test_tokens_are_accepted_with_keys_fetched_over_http(
@@ -299,6 +308,6 @@ def test_any_issuer_can_be_described_by_paths_and_scopes() -> None:
     )
     changes: dict[str, Any] = {"https://example.com/claims": {"tenant": "t1"}}
     token = sign("oidc", **changes, access={"scopes": ["a"]}, scp="b")
-    identity = identify(provider, token)
-    assert identity.organization_id == "t1"
-    assert identity.actor.scopes == {"a", "b"}
+    found = identify(provider, token)
+    assert found.organization_id == "t1"
+    assert found.actor.scopes == {"a", "b"}
