@@ -231,6 +231,7 @@ def test_tasks_and_threads_wait_for_one_fetch_and_a_cancelled_one_takes_none_alo
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_two_rotations_and_an_outage_under_load_refuse_no_valid_token(server: KeyServer) -> None:
     cooldown = 0.4
     keys = RemoteKeys(server.url, cooldown=cooldown, max_age=0.6, timeout=2)

@@ -34,6 +34,8 @@ ZITADEL = OrganizationClaims(paths=(("urn:zitadel:iam:user:resourceowner:id",),)
         (CLERK, {"o": None}, None),
         (KEYCLOAK, {"organization": {"acme": {"id": "1f0c"}}}, "1f0c"),
         (KEYCLOAK_ALIAS, {"organization": {"acme": {}}}, "acme"),
+        (KEYCLOAK_ALIAS, {"organization": ["acme"]}, "acme"),
+        (KEYCLOAK_ALIAS, {"organization": []}, None),
         (KEYCLOAK, {"organization": {}}, None),
         (ZITADEL, {"urn:zitadel:iam:user:resourceowner:id": "42"}, "42"),
     ],
@@ -52,6 +54,7 @@ def test_the_organization_is_found(
         (CLERK, {"o": {"id": "org_2"}, "org_id": "org_1"}),
         (KEYCLOAK, {"organization": {"acme": {"id": "1"}, "globex": {"id": "2"}}}),
         (KEYCLOAK_ALIAS, {"organization": {"acme": {}, "globex": {}}}),
+        (KEYCLOAK_ALIAS, {"organization": ["acme", "globex"]}),
     ],
 )
 def test_several_organizations_are_refused(
@@ -70,6 +73,8 @@ def test_several_organizations_are_refused(
         (LOGTO, {"aud": PREFIX}),
         (CLERK, {"o": "acme"}),
         (KEYCLOAK, {"organization": ["acme"]}),
+        (KEYCLOAK_ALIAS, {"organization": "acme"}),
+        (KEYCLOAK_ALIAS, {"organization": [{"acme": {}}]}),
         (KEYCLOAK, {"organization": {"acme": {}}}),
         (KEYCLOAK, {"organization": {"acme": None}}),
     ],

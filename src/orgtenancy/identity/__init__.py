@@ -10,12 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orgtenancy.identity.claim_paths import ClaimPath, Claims
+    from orgtenancy.identity.discovery import discovered_keys
     from orgtenancy.identity.gate import Gate
     from orgtenancy.identity.jwks import RemoteKeys
     from orgtenancy.identity.keys import KeySource, StaticKeys, VerificationKey
     from orgtenancy.identity.membership import AllowEveryone, DenyUnproven, MembershipPolicy
     from orgtenancy.identity.organization_claims import OrganizationClaims
-    from orgtenancy.identity.providers import IdentityProvider, logto
+    from orgtenancy.identity.providers import (
+        IdentityProvider,
+        auth0,
+        clerk,
+        entra,
+        keycloak,
+        logto,
+        oidc,
+        workos,
+        zitadel,
+    )
     from orgtenancy.identity.requests import RequestInfo
     from orgtenancy.identity.resolvers import (
         ActorSource,
@@ -29,15 +41,28 @@ if TYPE_CHECKING:
         bearer_token,
     )
     from orgtenancy.identity.scopes import require_scopes
-    from orgtenancy.identity.tokens import Claims, TokenVerifier
+    from orgtenancy.identity.token_rules import IssuerTemplate, TokenRules
+    from orgtenancy.identity.tokens import TokenVerifier
 
 _MODULES = {
+    "claim_paths": ("ClaimPath", "Claims"),
+    "discovery": ("discovered_keys",),
     "gate": ("Gate",),
     "jwks": ("RemoteKeys",),
     "keys": ("KeySource", "StaticKeys", "VerificationKey"),
     "membership": ("AllowEveryone", "DenyUnproven", "MembershipPolicy"),
     "organization_claims": ("OrganizationClaims",),
-    "providers": ("IdentityProvider", "logto"),
+    "providers": (
+        "IdentityProvider",
+        "auth0",
+        "clerk",
+        "entra",
+        "keycloak",
+        "logto",
+        "oidc",
+        "workos",
+        "zitadel",
+    ),
     "requests": ("RequestInfo",),
     "resolvers": (
         "ActorSource",
@@ -51,7 +76,8 @@ _MODULES = {
         "bearer_token",
     ),
     "scopes": ("require_scopes",),
-    "tokens": ("Claims", "TokenVerifier"),
+    "token_rules": ("IssuerTemplate", "TokenRules"),
+    "tokens": ("TokenVerifier",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -59,12 +85,14 @@ __all__ = [
     "ActorSource",
     "AllowEveryone",
     "ChainResolver",
+    "ClaimPath",
     "Claims",
     "DenyUnproven",
     "Gate",
     "HeaderResolver",
     "Identity",
     "IdentityProvider",
+    "IssuerTemplate",
     "KeySource",
     "MembershipPolicy",
     "NamedOrganizationResolver",
@@ -75,11 +103,20 @@ __all__ = [
     "StaticKeys",
     "TokenActor",
     "TokenResolver",
+    "TokenRules",
     "TokenVerifier",
     "VerificationKey",
+    "auth0",
     "bearer_token",
+    "clerk",
+    "discovered_keys",
+    "entra",
+    "keycloak",
     "logto",
+    "oidc",
     "require_scopes",
+    "workos",
+    "zitadel",
 ]
 
 

@@ -13,8 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from orgtenancy.errors import Unauthenticated
-
-ClaimPath = tuple[str, ...]
+from orgtenancy.identity.claim_paths import ClaimPath, Claims, claim_at, malformed
 
 
 class OrganizationClaims(BaseModel):
@@ -28,7 +27,7 @@ class OrganizationClaims(BaseModel):
         mappings: Claims that hold a mapping with one key per organization, as Keycloak
             writes it: `{"organization": {"acme": {"id": "1f0c..."}}}`.
         mapping_id: The field of a mapping's value that holds the id; None where the
-            mapping's key is the id.
+            mapping's key is the id. The claim may be a list of the keys then, too.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,7 +37,7 @@ class OrganizationClaims(BaseModel):
     mappings: tuple[ClaimPath, ...] = ()
     mapping_id: str | None = "id"
 
-    def find(self, claims: Mapping[str, Any]) -> str | None:
+    def find(self, claims: Claims) -> str | None:
         """Return the id of the one organization that verified claims name.
 
         Args:
@@ -55,50 +54,42 @@ class OrganizationClaims(BaseModel):
             raise Unauthenticated("the token names more than one organization")
         return found.pop() if found else None
 
-    def _candidates(self, claims: Mapping[str, Any]) -> Iterator[str]:
+    def _candidates(self, claims: Claims) -> Iterator[str]:
         for path in self.paths:
-            value = _at(claims, path)
+            value = claim_at(claims, path)
             if value is not None:
-                yield _checked(value)
+                yield _checked(value, path)
         for audience in _audiences(claims):
             for prefix in self.audience_prefixes:
                 if audience.startswith(prefix):
-                    yield _checked(audience.removeprefix(prefix))
+                    yield _checked(audience.removeprefix(prefix), ("aud",))
         for path in self.mappings:
-            yield from self._keys(_at(claims, path))
+            yield from self._keys(claim_at(claims, path), path)
 
-    def _keys(self, mapping: Any) -> Iterator[str]:
+    def _keys(self, mapping: Any, path: ClaimPath) -> Iterator[str]:
         if mapping is None:
             return
+        if isinstance(mapping, list) and self.mapping_id is None:
+            yield from (_checked(key, path) for key in mapping)
+            return
         if not isinstance(mapping, Mapping):
-            raise Unauthenticated("the token's organization claim is malformed")
+            raise malformed(path)
         for key, value in mapping.items():
             if self.mapping_id is None:
-                yield _checked(key)
+                yield _checked(key, path)
             else:
-                yield _checked(value.get(self.mapping_id) if isinstance(value, Mapping) else None)
+                found = value.get(self.mapping_id) if isinstance(value, Mapping) else None
+                yield _checked(found, path)
 
 
-def _at(claims: Mapping[str, Any], path: ClaimPath) -> Any:
-    """Return what is at the end of a path; None where a step is absent or null."""
-    value: Any = claims
-    for name in path:
-        if value is None:
-            return None
-        if not isinstance(value, Mapping):
-            raise Unauthenticated("the token's organization claim is malformed")
-        value = value.get(name)
-    return value
-
-
-def _audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
+def _audiences(claims: Claims) -> tuple[str, ...]:
     audience = claims.get("aud")
     if isinstance(audience, str):
         return (audience,)
     return tuple(audience) if isinstance(audience, (list, tuple)) else ()
 
 
-def _checked(value: Any) -> str:
+def _checked(value: Any, path: ClaimPath) -> str:
     if not isinstance(value, str) or not value:
-        raise Unauthenticated("the token's organization claim is malformed")
+        raise malformed(path)
     return value

@@ -8,18 +8,20 @@ both call.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from orgtenancy.errors import AccessDenied, ConfigurationError, Unauthenticated
+from orgtenancy.identity.claim_paths import ClaimPath, Claims
 from orgtenancy.identity.organization_claims import OrganizationClaims
 from orgtenancy.identity.requests import RequestInfo
+from orgtenancy.identity.scope_claims import ScopeReader, scopes_in
 from orgtenancy.organizations import Actor
 
 if TYPE_CHECKING:
-    from orgtenancy.identity.tokens import Claims, TokenVerifier
+    from orgtenancy.identity.tokens import TokenVerifier
 
 
 class Identity(BaseModel):
@@ -102,7 +104,9 @@ class TokenActor:
 
     Args:
         verifier: Checks the token.
-        scope_claims: Claims that hold scopes, as one string with spaces or as a list.
+        scope_claims: Claims that hold scopes, as one text with spaces or as a list: names,
+            or paths.
+        scopes: Reads scopes that are not written as themselves, in addition.
         token: Finds the token in a request.
     """
 
@@ -110,11 +114,13 @@ class TokenActor:
         self,
         verifier: TokenVerifier,
         *,
-        scope_claims: Iterable[str] = ("scope",),
+        scope_claims: Iterable[str | ClaimPath] = ("scope",),
+        scopes: ScopeReader | None = None,
         token: Callable[[RequestInfo], str | None] = bearer_token,
     ) -> None:
         self._verifier = verifier
         self._scope_claims = tuple(scope_claims)
+        self._read_scopes = scopes
         self._token = token
 
     def find(self, request: RequestInfo) -> Actor | None:
@@ -128,16 +134,12 @@ class TokenActor:
         return None if token is None else self._actor(await self._verifier.verify_async(token))
 
     def _actor(self, claims: Claims) -> Actor:
-        return Actor(id=claims["sub"], scopes=self._scopes(claims), claims=claims)
+        subject = claims[self._verifier.rules.subject_claim]
+        return Actor(id=subject, scopes=self._scopes(claims), claims=claims)
 
-    def _scopes(self, claims: Mapping[str, Any]) -> frozenset[str]:
-        scopes: set[str] = set()
-        for name in self._scope_claims:
-            value = claims.get(name)
-            found = value.split() if isinstance(value, str) else value
-            if isinstance(found, list):
-                scopes.update(scope for scope in found if isinstance(scope, str))
-        return frozenset(scopes)
+    def _scopes(self, claims: Claims) -> frozenset[str]:
+        scopes = scopes_in(claims, self._scope_claims)
+        return scopes if self._read_scopes is None else scopes | self._read_scopes(claims)
 
 
 class _ActorFirst(Resolver):

@@ -6,35 +6,39 @@ never the token's choice, and each key is bound to what its type can sign with.
 
 from __future__ import annotations
 
+import binascii
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+import math
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable
+from typing import Any
 
 import jwt
 from jwt.exceptions import (
     DecodeError,
     ExpiredSignatureError,
     ImmatureSignatureError,
-    InvalidAudienceError,
-    InvalidIssuerError,
     InvalidSignatureError,
     MissingRequiredClaimError,
     PyJWTError,
 )
 
 from orgtenancy.errors import ConfigurationError, Unauthenticated
+from orgtenancy.identity.claim_paths import Claims
 from orgtenancy.identity.keys import ASYMMETRIC_ALGORITHMS, KeySource, VerificationKey
-
-Claims: TypeAlias = Mapping[str, Any]
+from orgtenancy.identity.token_rules import IssuerTemplate, TokenRules
 
 DEFAULT_ALGORITHMS = ("ES384", "ES256", "RS256", "EdDSA")
 _MAX_SUBJECT_LENGTH = 255  # OpenID Connect Core 1.0, section 2
+_MAX_KID_LENGTH = 256
+# RFC 7515, section 7.1. Python's decoder skips what is no base64, so one token would have
+# many spellings; PyJWT minds it only in later versions.
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 # PyJWT's own messages name what it was given; these say what a client needs to know.
 _REASONS: tuple[tuple[type[PyJWTError], str], ...] = (
     (ExpiredSignatureError, "the token has expired"),
     (ImmatureSignatureError, "the token is not valid yet"),
-    (InvalidIssuerError, "the token is of another issuer"),
-    (InvalidAudienceError, "the token is for another audience"),
     (InvalidSignatureError, "the token's signature is wrong"),
     (MissingRequiredClaimError, "the token lacks a required claim"),
 )
@@ -44,13 +48,14 @@ class TokenVerifier:
     """Checks that a token is genuine, meant for this API, and valid now.
 
     Args:
-        issuer: The exact `iss` of its tokens.
+        issuer: The exact `iss` of its tokens, or the template of it.
         keys: Where the issuer's public keys come from.
         audiences: Audiences of this API; one of the token's must be among them.
         audience_prefixes: Starts of audiences that count too, as Logto's
             `urn:logto:organization:`.
         algorithms: The signature algorithms to accept, asymmetric ones only.
         token_types: Accepted `typ` headers in lower case. A token without one passes.
+        rules: What its access tokens must say besides.
         leeway: Seconds that clocks may differ.
         max_length: Characters that a token may have.
 
@@ -60,13 +65,14 @@ class TokenVerifier:
 
     def __init__(
         self,
-        issuer: str,
+        issuer: str | IssuerTemplate,
         keys: KeySource,
         *,
         audiences: Iterable[str] = (),
         audience_prefixes: Iterable[str] = (),
         algorithms: Iterable[str] = DEFAULT_ALGORITHMS,
         token_types: Iterable[str] = ("at+jwt", "jwt"),
+        rules: TokenRules | None = None,
         leeway: float = 30.0,
         max_length: int = 16_384,
     ) -> None:
@@ -76,15 +82,26 @@ class TokenVerifier:
         self.audience_prefixes = tuple(_several("audience_prefixes", audience_prefixes))
         self.algorithms = frozenset(_several("algorithms", algorithms))
         self.token_types = frozenset(_several("token_types", token_types))
+        self.rules = rules if rules is not None else TokenRules()
         self.leeway = leeway
         self.max_length = max_length
         self._jwt = _StrictJWT()
-        if not issuer:
+        self._refuse_unsafe_settings()
+
+    def _refuse_unsafe_settings(self) -> None:
+        if not self.issuer:
             raise ConfigurationError("a token verifier needs the issuer")
-        if not (self.audiences or self.audience_prefixes) or "" in self.audience_prefixes:
+        if "" in self.audience_prefixes:
+            raise ConfigurationError("every audience starts with an empty prefix")
+        if self.rules.audience_by == "audience" and not (self.audiences or self.audience_prefixes):
             raise ConfigurationError(
                 "a token verifier needs an audience: without it, a token for any other API "
                 "of the issuer would open this one"
+            )
+        if self.rules.audience_by == "authorized_party" and not self.rules.authorized_parties:
+            raise ConfigurationError(
+                "a token verifier needs the authorized parties: without an audience, only "
+                "they say that a token is meant for this API"
             )
         if unsafe := self.algorithms - ASYMMETRIC_ALGORITHMS:
             raise ConfigurationError(f"not a public-key algorithm: {', '.join(sorted(unsafe))}")
@@ -108,10 +125,7 @@ class TokenVerifier:
         """Return which key and algorithm the token's header announces, if acceptable."""
         if len(token) > self.max_length:
             raise Unauthenticated("the token is too long")
-        try:
-            header = jwt.get_unverified_header(token)
-        except (PyJWTError, UnicodeError) as error:
-            raise Unauthenticated("the token is malformed") from error
+        header = _header(token)
         algorithm, kind, kid = header.get("alg"), header.get("typ"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in self.algorithms:
             raise Unauthenticated("the token's algorithm is not accepted")
@@ -121,7 +135,8 @@ class TokenVerifier:
             raise Unauthenticated("the token has critical extensions")
         if kind is not None and not self._accepts_type(kind):
             raise Unauthenticated("the token is of another type")
-        # PyJWT has checked that `kid` is a string.
+        if kid is not None and not _is_kid(kid):
+            raise Unauthenticated("the token's key id is malformed")
         return kid, algorithm
 
     def _accepts_type(self, kind: object) -> bool:
@@ -135,19 +150,36 @@ class TokenVerifier:
                 token,
                 key.material,
                 algorithms=[algorithm],
-                issuer=self.issuer,
                 leeway=self.leeway,
-                # The audience is checked below: PyJWT knows no prefixes.
-                options={"require": ["exp", "iss", "sub"], "verify_aud": False},
+                # Issuer, audience and subject are checked below: PyJWT knows no templates,
+                # no prefixes, and no other subject than `sub`.
+                options={
+                    "require": ["exp", "iss", self.rules.subject_claim],
+                    "verify_aud": False,
+                    "verify_iss": False,
+                },
             )
         except (PyJWTError, ValueError, OverflowError) as error:
             reason = next((text for kind, text in _REASONS if isinstance(error, kind)), None)
             raise Unauthenticated(reason or "the token is malformed") from error
-        if not self._is_audience(claims.get("aud")):
+        if not self._is_issuer(claims):
+            raise Unauthenticated("the token is of another issuer")
+        if not self._is_meant_for_us(claims):
             raise Unauthenticated("the token is for another audience")
-        if not _is_subject(claims["sub"]):
+        self.rules.check(claims)
+        if not _is_subject(claims[self.rules.subject_claim]):
             raise Unauthenticated("the token's subject is malformed")
         return claims
+
+    def _is_issuer(self, claims: Claims) -> bool:
+        if isinstance(self.issuer, IssuerTemplate):
+            return self.issuer.is_issuer_of(claims)
+        return bool(claims["iss"] == self.issuer)
+
+    def _is_meant_for_us(self, claims: Claims) -> bool:
+        if "aud" not in claims and self.rules.audience_by != "audience":
+            return True  # the rules ask for the party, or the keys have said it
+        return self._is_audience(claims.get("aud"))
 
     def _is_audience(self, claim: object) -> bool:
         audiences = [claim] if isinstance(claim, str) else claim
@@ -160,29 +192,60 @@ class TokenVerifier:
 
 
 class _StrictJWT(jwt.PyJWT):
-    """Refuses a payload that says one thing twice: parsers disagree on which one counts."""
+    """Refuses a payload that says one thing twice, or a time that is no number."""
 
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
         try:
-            payload = json.loads(
-                decoded["payload"], object_pairs_hook=_unique, parse_constant=_refuse_constant
-            )
+            payload = _json_object(decoded["payload"])
         except (ValueError, RecursionError) as error:
             raise DecodeError("the payload is malformed") from error
-        if not isinstance(payload, dict):
-            raise DecodeError("the payload is no object")
+        for name in ("exp", "iat", "nbf"):
+            if name in payload and not _is_time(payload[name]):
+                raise DecodeError(f"{name} is no time")
         return payload
+
+
+def _header(token: str) -> dict[str, Any]:
+    """Return the JOSE header of a token in compact form."""
+    if not _COMPACT.fullmatch(token):
+        raise Unauthenticated("the token is malformed")
+    segment = token.partition(".")[0]
+    try:
+        return _json_object(urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except (binascii.Error, ValueError, RecursionError) as error:
+        raise Unauthenticated("the token is malformed") from error
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    """Return a decoded object that says nothing twice: parsers disagree on what counts."""
+    # Given bytes, `json` would also take UTF-16, which other parsers read differently.
+    decoded = json.loads(
+        text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
+    )
+    if not isinstance(decoded, dict):
+        raise ValueError("no object")
+    return decoded
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a claim appears twice")
+        raise ValueError("a member appears twice")
     return members
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _is_time(value: object) -> bool:
+    # JSON's `true` is a number to Python, and 1e400 is infinite.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_kid(kid: object) -> bool:
+    """Whether it can be looked up and logged as a key's id."""
+    return isinstance(kid, str) and 0 < len(kid) <= _MAX_KID_LENGTH and kid.isprintable()
 
 
 def _is_subject(subject: object) -> bool:

@@ -1,0 +1,20 @@
+"""For a host's tests: an identity provider on this machine, and tokens of every shape.
+
+    from orgtenancy.testing import LocalIssuer
+
+    with LocalIssuer() as issuer:
+        resolver = logto(issuer.url, audiences="https://api.example.com").resolver()
+        token = issuer.token("alice", organization="acme", scopes=["read:posts"])
+
+The app verifies such tokens as it does those of its real provider: it fetches the keys over
+HTTP, follows rotations, and survives outages. Fixtures for pytest are in
+`orgtenancy.testing.fixtures`.
+
+Nothing here belongs into a running service.
+"""
+
+from orgtenancy.testing.issuer import LocalIssuer
+from orgtenancy.testing.keys import Signer, key_set
+from orgtenancy.testing.tokens import SHAPES, Shape, shape
+
+__all__ = ["SHAPES", "LocalIssuer", "Shape", "Signer", "key_set", "shape"]
