@@ -17,10 +17,9 @@ from typing import Any
 
 from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
-from sqlalchemy import Connection
 
 from orgtenancy import Settings, Tenancy
-from orgtenancy.schemas import messages
+from orgtenancy.schemas import claiming, messages
 from orgtenancy.schemas.revisions import applying
 from tests.support.notes import notes
 
@@ -49,17 +48,20 @@ def with_points(method: Callable[..., Generator[Any, Any, Any]]) -> Callable[...
 for owner, name in ((BaseConnection, "_exec_command"), (BaseCursor, "_maybe_prepare_gen")):
     setattr(owner, name, with_points(getattr(owner, name)))
 
-send_transaction = messages.send_transaction
+
+def with_points_around(method: Callable[..., Any]) -> Callable[..., Any]:
+    def replacement(*args: Any) -> Any:
+        point()
+        result = method(*args)
+        point()
+        return result
+
+    return replacement
 
 
-def send_with_points(connection: Connection, message: bytes) -> None:
-    point()
-    send_transaction(connection, message)
-    point()
-
-
-# The whole transaction of a schema that is migrated is one message, without a cursor.
-vars(applying)["send_transaction"] = send_with_points
+# What is sent as a message, without a cursor.
+for module, name in ((applying, "send_transaction"), (claiming, "fetch_value")):
+    setattr(module, name, with_points_around(getattr(messages, name)))
 
 
 def work(tenancy: Tenancy, job: str, organization_id: str) -> None:

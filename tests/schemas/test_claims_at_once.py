@@ -13,6 +13,8 @@ from sqlalchemy import Connection, event
 
 from orgtenancy import Organization, Tenancy
 from orgtenancy.errors import ProvisioningFailed
+from orgtenancy.schemas import claiming
+from orgtenancy.schemas.messages import fetch_value
 from tests.schemas.databases import FreshDatabase, all_organizations, eventually
 from tests.schemas.test_spares import counts
 
@@ -34,15 +36,21 @@ def waiting(tenancy: Tenancy, ids: list[str]) -> Iterator[list[Future[Organizati
 
 @contextmanager
 def noted(tenancy: Tenancy) -> Iterator[list[str]]:
-    """Note the statements that the owner sends."""
+    """Note the statements that the owner sends, with a cursor or without."""
     sent: list[str] = []
 
     def note(connection: Connection, cursor: object, statement: str, *rest: object) -> None:
         sent.append(statement)
 
+    def fetch(connection: Connection, statement: bytes) -> bytes:
+        sent.append(statement.decode())
+        return fetch_value(connection, statement)
+
     engine = tenancy._database.admin_engine
     event.listen(engine, "before_cursor_execute", note)
-    yield sent
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(claiming, "fetch_value", fetch)
+        yield sent
     event.remove(engine, "before_cursor_execute", note)
 
 

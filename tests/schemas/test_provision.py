@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Inspector, inspect
+from sqlalchemy import Connection, Inspector, inspect
 
 from orgtenancy import Organization, OrganizationStatus, PageRequest, Tenancy
 from orgtenancy.errors import (
@@ -21,6 +21,8 @@ from orgtenancy.errors import (
 )
 from orgtenancy.pagination import encode_cursor
 from orgtenancy.registry import store
+from orgtenancy.schemas import claiming
+from orgtenancy.schemas.messages import fetch_value
 from tests.registry.worker import dialogue
 from tests.schemas.conftest import MakeModule
 from tests.schemas.databases import FreshDatabase, all_organizations, assert_nothing_is_unknown
@@ -321,15 +323,22 @@ def test_a_server_that_goes_away_on_the_way_leaves_what_the_next_call_completes(
     points = count()
     deadly: set[int] = set()
 
-    def execute(cursor: psycopg.Cursor[Any], *args: Any, **kwargs: Any) -> Any:
+    def cut(backend: int) -> None:
         if next(points) in deadly:
             deadly.clear()
-            backend = cursor.connection.info.backend_pid
             bare_database.ask("SELECT pg_terminate_backend(%s, 5000)", backend)
+
+    def execute(cursor: psycopg.Cursor[Any], *args: Any, **kwargs: Any) -> Any:
+        cut(cursor.connection.info.backend_pid)
         return real(cursor, *args, **kwargs)
 
-    # Also what is sent as a whole message goes through here.
+    def fetch(connection: Connection, statement: bytes) -> bytes:
+        driver: Any = connection.connection.driver_connection
+        cut(driver.info.backend_pid)
+        return fetch_value(connection, statement)
+
     monkeypatch.setattr(psycopg.Cursor, "execute", execute)
+    monkeypatch.setattr(claiming, "fetch_value", fetch)
     for n in range(20):
         points = count()
         deadly.add(n)

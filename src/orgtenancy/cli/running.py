@@ -11,9 +11,9 @@ import typer
 from orgtenancy.cli.exits import ExitCode, tell_error
 from orgtenancy.cli.output import Table, show, tell
 from orgtenancy.cli.progress import OnProgress, show_progress
-from orgtenancy.cli.signals import stopped_by_signals
 from orgtenancy.errors import JobFailed
 from orgtenancy.schemas.fleet import Fleet, ItemStatus, Job, JobItem, JobStatus
+from orgtenancy.schemas.fleet.signals import stopped_by_signals
 
 ITEM_COLUMNS = ("SCHEMA", "ORGANIZATION", "WAVE", "STATUS", "ATTEMPTS", "FINISHED", "ERROR")
 

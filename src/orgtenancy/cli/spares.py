@@ -8,7 +8,7 @@ import typer
 
 from orgtenancy.cli.context import load_tenancy
 from orgtenancy.cli.output import Json, Table, show
-from orgtenancy.cli.signals import stopped_by_signals
+from orgtenancy.schemas.fleet.signals import stopped_by_signals
 
 app = typer.Typer(
     help="Schemas made ahead of time, claimed by new organizations.", no_args_is_help=True

@@ -91,7 +91,8 @@ def told_if_not_done(
                 )
         except SQLAlchemyError as lost:
             # The server may be gone: the reason is what the caller has to hear.
-            logger.warning("%s of %r was not audited: %s", action, organization_id, lost)
+            level = logging.INFO if isinstance(error, DBAPIError) else logging.WARNING
+            logger.log(level, "%s of %r was not audited: %s", action, organization_id, lost)
         raise
 
 

@@ -123,7 +123,6 @@ job_items = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("error", Text),
     Column("finished_at", DateTime(timezone=True)),
-    postgresql_with={"fillfactor": 50},
 )
 
 #: Who did what to which organization. Nobody but a purge of the host's own removes a line.

@@ -15,18 +15,27 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from threading import Event
 from typing import Any
 
-from sqlalchemy import ARRAY, Select, Text, bindparam, column, func, select
-from sqlalchemy.dialects.postgresql import JSONB
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter
 
 from orgtenancy.context import current_actor, current_origin
 from orgtenancy.naming import new_role_name
 from orgtenancy.organizations import Organization
-from orgtenancy.registry.tables import organization_from, organizations
 from orgtenancy.schemas.building import SchemaBuilder
+from orgtenancy.schemas.messages import fetch_value
+
+# As JSON, so that it is read without a cursor: that took as long as the server's work.
+_CLAIM = sql.SQL(
+    "SELECT coalesce(jsonb_agg(to_jsonb(made)), '[]') FROM orgtenancy.claim_spares("
+    "{}::text[], {}::text[], {}::text[], {}::jsonb[], {}::text[], {}::text[], {}::text[], "
+    "{}::text[], {}, {}, {}) made"
+)
+
+_organizations = TypeAdapter(list[Organization])
 
 
 @dataclass(eq=False, slots=True)
@@ -139,42 +148,21 @@ class Claims:
         builder = self._builder
         # In one order everywhere, so that two transactions never wait for each other.
         ordered = sorted(requests, key=lambda request: request.id)
-        values = {
-            "ids": [request.id for request in ordered],
-            "names": [request.name for request in ordered],
-            "schemas": [request.schema for request in ordered],
-            "attributes": [dict(request.attributes) for request in ordered],
-            "roles": [new_role_name(str(builder.database.url.database)) for _ in ordered],
-            "sources": [request.source for request in ordered],
-            "actors": [request.actor_id for request in ordered],
-            "origins": [request.origin for request in ordered],
-            "placement": builder.database.name,
-            "settings_digest": builder.settings_digest,
-            "revisions": dict(builder.revisions.heads),
-        }
+        statement = _CLAIM.format(
+            [request.id for request in ordered],
+            [request.name for request in ordered],
+            [request.schema for request in ordered],
+            [Jsonb(dict(request.attributes)) for request in ordered],
+            [new_role_name(str(builder.database.url.database)) for _ in ordered],
+            [request.source for request in ordered],
+            [request.actor_id for request in ordered],
+            [request.origin for request in ordered],
+            builder.database.name,
+            builder.settings_digest,
+            Jsonb(dict(builder.revisions.heads)),
+        )
         with builder.database.admin_engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            rows = connection.execute(_claim_statement(), values).all()
-        made = {organization.id: organization for organization in map(organization_from, rows)}
+            found = fetch_value(connection, statement.as_bytes(None))
+        made = {one.id: one for one in _organizations.validate_json(found)}
         for request in requests:
             request.organization = made.get(request.id)
-
-
-@cache
-def _claim_statement() -> Select[Any]:
-    claimed = func.orgtenancy.claim_spares(
-        bindparam("ids", type_=ARRAY(Text)),
-        bindparam("names", type_=ARRAY(Text)),
-        bindparam("schemas", type_=ARRAY(Text)),
-        bindparam("attributes", type_=ARRAY(JSONB)),
-        bindparam("roles", type_=ARRAY(Text)),
-        bindparam("sources", type_=ARRAY(Text)),
-        bindparam("actors", type_=ARRAY(Text)),
-        bindparam("origins", type_=ARRAY(Text)),
-        bindparam("placement", type_=Text),
-        bindparam("settings_digest", type_=Text),
-        bindparam("revisions", type_=JSONB),
-    )
-    # The columns by name: another release's migration may add one.
-    columns = [column(known.name, known.type) for known in organizations.c]
-    return select(*claimed.table_valued(*columns).c)

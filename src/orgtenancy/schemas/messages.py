@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
-from psycopg.pq.abc import PGconn
+from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import Connection
 
 
@@ -41,11 +41,25 @@ def send_transaction(connection: Connection, message: bytes) -> None:
     Raises:
         psycopg.Error: What the server said; nothing of it remains then.
     """
+    _send(connection, message, ExecStatus.COMMAND_OK)
+
+
+def fetch_value(connection: Connection, statement: bytes) -> bytes:
+    """Send a statement that is a transaction by itself, and return the value of its one row.
+
+    Raises:
+        psycopg.Error: What the server said; nothing of it remains then.
+    """
+    value = _send(connection, statement, ExecStatus.TUPLES_OK).get_value(0, 0)
+    return b"" if value is None else value
+
+
+def _send(connection: Connection, message: bytes, expected: ExecStatus) -> PGresult:
     driver: Any = connection.connection.driver_connection
     pgconn: PGconn = driver.pgconn
     result = pgconn.exec_(message)  # other threads go on meanwhile
-    if result.status == ExecStatus.COMMAND_OK:
-        return
+    if result.status == expected:
+        return result
     if pgconn.transaction_status == TransactionStatus.INERROR:
         pgconn.exec_(b"ROLLBACK")
     if pgconn.status == ConnStatus.BAD and not result.error_field(DiagnosticField.SQLSTATE):

@@ -17,7 +17,6 @@ from typing import Any
 import psycopg
 from psycopg.errors import DuplicateSchema
 from sqlalchemy import Connection
-from sqlalchemy.exc import ProgrammingError
 
 from orgtenancy.errors import ProvisioningFailed
 from orgtenancy.naming import schema_name
@@ -63,9 +62,7 @@ def provision(
             claimed = claims.claim(
                 organization_id, name=name, schema=schema, attributes=attributes, source=source
             )
-        except ProgrammingError as error:
-            if not isinstance(error.orig, DuplicateSchema):
-                raise
+        except DuplicateSchema as error:
             raise ProvisioningFailed(
                 f"organization {organization_id!r} could not be provisioned: {error}",
                 organization_id=organization_id,

@@ -45,7 +45,9 @@ class StageApplier:
         self._settings = settings
         self._limits = limits
         self._one_by_one = one_by_one
-        self._begin = [*limit_statements(limits), ASYNCHRONOUS_COMMIT]
+        self._begin = limit_statements(limits)
+        if not one_by_one:  # a transaction of several servers needs each of them to keep its word
+            self._begin.append(ASYNCHRONOUS_COMMIT)
         self._scripts: dict[Stage, _Script] = {}
 
     def apply(

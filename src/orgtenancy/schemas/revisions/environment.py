@@ -13,13 +13,9 @@ rolled back; `upgrade` and `downgrade` are a job over all organizations.
 from __future__ import annotations
 
 import re
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alembic import context
@@ -31,6 +27,7 @@ from pydantic import ValidationError
 from orgtenancy.errors import ConfigurationError, OrgTenancyError, RevisionNotFound
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.schemas.fleet import ItemStatus, JobOptions, JobProgress
+from orgtenancy.schemas.fleet.signals import stopped_by_signals
 from orgtenancy.schemas.fleet.targets import group_by_revisions
 from orgtenancy.schemas.revisions.comparing import (
     Comparison,
@@ -149,14 +146,14 @@ class _Environment:
         organizations, options = self._arguments()
         if _is_relative(target.rpartition("@")[2]):
             target = self._absolute(target, organizations, down=down)
-        with _cancel_by_signal() as cancel:
+        with stopped_by_signals("what has begun") as stop:
             job = self._schemas.fleet.migrate(
                 target,
                 down=down,
                 organizations=organizations,
                 options=options,
                 on_progress=self._tell_progress,
-                cancel=cancel,
+                cancel=stop.event,
             )
         if job is None:
             self._tell("every schema is there already")
@@ -315,23 +312,3 @@ def _captured(function: Callable[..., Any], name: str) -> Any:
 
 def _as_path(location: Any) -> Path:
     return Path(location)
-
-
-@contextmanager
-def _cancel_by_signal() -> Iterator[Event]:
-    """Yield an event that the first Ctrl-C sets; the second one interrupts."""
-    cancel = Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield cancel
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def stop(number: int, frame: object) -> None:
-        cancel.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield cancel
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -1,23 +1,22 @@
-"""Stopping a long command: one signal lets it finish what it has begun, two end it."""
+"""Stopping a job from a terminal: one signal lets it finish what it has begun, two end it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
-from orgtenancy.cli.output import tell
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 
 class Stop:
-    """Whether somebody wants the command to stop.
+    """Whether somebody wants the job to stop.
 
     Attributes:
         event: Set once somebody does.
@@ -40,7 +39,9 @@ class Stop:
 
 @contextmanager
 def stopped_by_signals(begun: str) -> Iterator[Stop]:
-    """Listen to SIGINT and SIGTERM for the length of a block.
+    """Listen to SIGINT and SIGTERM for the length of a block, and answer on stderr.
+
+    In another thread than the main one, where Python hears no signals, nothing is listened to.
 
     Args:
         begun: What is finished after the first signal.
@@ -73,8 +74,13 @@ def stopped_by_signals(begun: str) -> Iterator[Stop]:
 def _obey(arrived: SimpleQueue[int | None], stop: Stop, begun: str) -> None:
     while (number := arrived.get()) is not None:
         if stop.signal is not None:
-            tell(f"{_SHOW_CURSOR if os.isatty(2) else ''}stopped at once")
+            _tell(f"{_SHOW_CURSOR if os.isatty(2) else ''}stopped at once")
             os._exit(128 + number)
         stop.signal = number
-        tell(f"stopping: {begun} is finished first; once more to stop at once")
+        _tell(f"stopping: {begun} is finished first; once more to stop at once")
         stop.event.set()
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
