@@ -7,7 +7,6 @@ import itertools
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -91,20 +90,26 @@ def test_the_repositories_answer_as_the_rules_say_for_long(machine: Machine) -> 
     machines = {"sync": machine("sync"), "async": machine("async")}
     began = time.monotonic()
     first = int(os.environ.get("ORGTENANCY_MACHINE_SEED", random.SystemRandom().randrange(2**32)))
+
+    def missing() -> set[str]:
+        seen = (chosen.statistics.outcomes for chosen in machines.values())
+        return set(OPERATIONS) - {
+            name for name, outcome in itertools.chain(*seen) if outcome == "ok"
+        }
+
     for number in itertools.count(first):
-        if time.monotonic() - began > BUDGET:
+        elapsed = time.monotonic() - began
+        # Nothing is proven by what never happened: a slow machine gets more time.
+        if elapsed > BUDGET and (BUDGET < 250 or not missing() or elapsed > 3 * BUDGET):
             break
         kind = "async" if number % 3 == 0 else "sync"
         print(f"{kind}: ORGTENANCY_MACHINE_SEED={number}")
         budget = settings(_SETTINGS, max_examples=40, stateful_step_count=80)
         run_state_machine_as_test(seed(number)(machines[kind]), settings=budget)
-    happened = Counter[tuple[str, str]]()
     for kind, chosen in machines.items():
         _report(kind, chosen.statistics)
-        happened += chosen.statistics.outcomes
-    if began + 250 < time.monotonic():
-        # Nothing is proven by what never happened.
-        assert {name for name, outcome in happened if outcome == "ok"} == set(OPERATIONS)
+    if BUDGET >= 250:
+        assert not missing()
 
 
 def _report(kind: str, statistics: Statistics) -> None:
