@@ -1,0 +1,29 @@
+"""What is needed of a tenancy: identity is below it and cannot import it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from orgtenancy.operations.lifecycle import Organizations
+from orgtenancy.schemas import SchemaManager
+
+
+class ControlBlock(
+    AbstractContextManager[Session], AbstractAsyncContextManager[AsyncSession], Protocol
+):
+    """One transaction of the registry, sync or async."""
+
+
+class Host(Protocol):
+    """A `Tenancy`, as the work for an identity provider sees it."""
+
+    schemas: SchemaManager
+    organizations: Organizations
+
+    def control_session(self) -> ControlBlock:
+        """Return a block that is one transaction of the registry, with the app's rights."""
+        ...
