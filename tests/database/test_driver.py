@@ -117,6 +117,11 @@ def test_the_hooks_override_something() -> None:
     assert "_start_query" in vars(_cursor_base.BaseCursor)
 
 
+def test_a_connection_attempt_is_a_generator_that_can_be_closed() -> None:
+    assert "gen = cls._connect_gen(" in source(psycopg.AsyncConnection.connect)
+    assert "yield from generators.connect(" in source(_connection_base.BaseConnection._connect_gen)
+
+
 def test_the_pools_take_connections_from_the_queue_that_was_replaced() -> None:
     assert QueuePool._queue_class is queue.Queue
     assert AsyncAdaptedQueuePool._queue_class is queue.AsyncAdaptedQueue

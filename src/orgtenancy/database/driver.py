@@ -11,15 +11,17 @@ The hooks are private in psycopg: all use of them is in this module, and
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextvars import ContextVar
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import psycopg
 from psycopg import IsolationLevel, errors, generators
 from psycopg._connection_base import BaseConnection
 from psycopg._preparing import PrepareManager
 from psycopg._queries import PostgresQuery
-from psycopg.abc import PQGen
+from psycopg.abc import PQGen, PQGenConn
 from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
@@ -46,6 +48,11 @@ from orgtenancy.settings import Settings
 
 # What PostgreSQL answers to SET ROLE when a role is gone or no longer granted.
 _ROLE_REFUSED = (errors.InsufficientPrivilege, errors.InvalidParameterValue)
+
+# What the current call of `connect` has begun.
+_attempts: ContextVar[list[Generator[Any, Any, Any]] | None] = ContextVar(
+    "orgtenancy.attempts", default=None
+)
 
 _factories = attrgetter("row_factory", "cursor_factory", "server_cursor_factory")
 
@@ -279,6 +286,31 @@ class OrganizationConnection(ScopedConnection, psycopg.Connection[Any]):
 
 class AsyncOrganizationConnection(ScopedConnection, psycopg.AsyncConnection[Any]):
     """An async connection whose transactions enter its scope."""
+
+    @classmethod
+    async def connect(cls, *args: Any, **kwargs: Any) -> Self:
+        """Open a connection; whoever is cancelled meanwhile leaves none behind.
+
+        psycopg leaves what it has begun to the garbage collector, and until that comes
+        around the server keeps a backend for it.
+        """
+        attempts: list[Generator[Any, Any, Any]] = []
+        token = _attempts.set(attempts)
+        try:
+            return await super().connect(*args, **kwargs)
+        except BaseException:
+            for attempt in attempts:
+                attempt.close()
+            raise
+        finally:
+            _attempts.reset(token)
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> PQGenConn[Self]:
+        attempt = super()._connect_gen(*args, **kwargs)
+        if (attempts := _attempts.get()) is not None:
+            attempts.append(attempt)
+        return attempt
 
     def _choose_cursors(self, one_flush: bool) -> None:
         self.cursor_factory = AsyncOneFlushCursor if one_flush else AsyncOrganizationCursor
