@@ -193,13 +193,14 @@ def webhook_router(receiver: WebhookReceiver, path: str = WEBHOOK_PATH) -> APIRo
         receiver: Checks deliveries and writes them down.
         path: Where the provider posts them.
     """
-    router = APIRouter()
+    router, name = APIRouter(), webhook_name(path)
     # No methods, which to the router is any: a wrong one is answered like the rest.
     router.add_api_route(
         path,
         webhook_handler(receiver),
         methods=[],
-        name=webhook_name(path),
+        name=name,
+        operation_id=name,
         response_model=None,
         include_in_schema=False,
     )
