@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -11,10 +12,11 @@ import pytest
 from starlette.types import ASGIApp
 
 from orgtenancy import Organization, Tenancy, embedded
-from orgtenancy.identity import HeaderResolver, StaticKeys, TokenResolver, logto
+from orgtenancy.identity import HeaderResolver, Resolver, StaticKeys, TokenResolver, logto
 from tests.adapters.asgi import Answer, request
 from tests.adapters.board import board
 from tests.adapters.hosts import Hosts, make_hosts
+from tests.adapters.trio import MakeTrio, Trio, make_trio
 from tests.identity.signing import Signer, claims, key_set
 
 SIGNER = Signer("key")
@@ -41,10 +43,10 @@ def member() -> Member:
     """Makes the headers of an organization's member."""
 
     def headers(
-        organization: Organization | str | None, user: str = "alice", scope: str = ""
+        organization: Organization | str | None, user: str = "alice", scope: str = "", **more: Any
     ) -> dict[str, str]:
         known = organization.id if isinstance(organization, Organization) else organization
-        token = SIGNER.sign(claims(organization_id=known, sub=user, scope=scope or None))
+        token = SIGNER.sign(claims(organization_id=known, sub=user, scope=scope or None, **more))
         return {"authorization": f"Bearer {token}"}
 
     return headers
@@ -103,3 +105,13 @@ def hosts(
     """Apps of all frameworks, with the board and an organization for each of them."""
     organizations = [tenancy.schemas.provision(f"t{uuid4().hex[:12]}") for _ in range(3)]
     return make_hosts(board_tenancy, tokens, organizations, member, event_loop_runner)
+
+
+@pytest.fixture
+def trio_of(tenancy: Tenancy, tokens: TokenResolver, event_loop_runner: asyncio.Runner) -> MakeTrio:
+    """Makes an app of each framework, for a test to add its routes to."""
+
+    def make(*, tenancy: Tenancy = tenancy, resolver: Resolver = tokens, **options: Any) -> Trio:
+        return make_trio(tenancy, resolver, event_loop_runner, **options)
+
+    return make

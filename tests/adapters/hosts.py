@@ -103,7 +103,7 @@ class Hosts:
         ]
         first, *others = answers
         for other, host in zip(others, self.each[1:], strict=True):
-            assert _compared(other) == _compared(first), host.name
+            assert compared(other) == compared(first), host.name
         return first
 
 
@@ -141,6 +141,6 @@ def _body(body: Any) -> tuple[Sequence[bytes], dict[str, str]]:
     return [raw], {"content-type": "application/json", "content-length": str(len(raw))}
 
 
-def _compared(answer: Answer) -> tuple[Any, ...]:
+def compared(answer: Answer) -> tuple[Any, ...]:
     headers = {name: answer.headers.get(name) for name in COMPARED}
     return answer.status, headers, answer.body

@@ -101,6 +101,11 @@ class Pieces(io.RawIOBase):
             piece = piece[:size]
         return piece
 
+    def readinto(self, buffer: Any) -> int:
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
 
 def _name(header: str) -> str:
     name = header.upper().replace("-", "_")

@@ -38,20 +38,18 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Match
 from starlette.types import Scope
 
-from orgtenancy.adapters import (
-    PROBLEM_MEDIA_TYPE,
-    Exempt,
-    Operation,
-    Problem,
-    resources_of,
-)
 from orgtenancy.adapters.starlette import (
     OrganizationMiddleware,
     exception_handlers,
     handler,
     lifespan,
     tenancy_of,
+    webhook_handler,
 )
+from orgtenancy.adapters.web.problems import PROBLEM_MEDIA_TYPE, Problem
+from orgtenancy.adapters.web.requests import Exempt
+from orgtenancy.adapters.web.resources import Operation, resources_of
+from orgtenancy.adapters.web.webhooks import WEBHOOK_PATH, webhook_name
 from orgtenancy.context import bind, current_actor, current_organization, session_var
 from orgtenancy.database.sessions import OrganizationAsyncSession, OrganizationSession
 from orgtenancy.errors import Unauthenticated
@@ -63,6 +61,7 @@ if TYPE_CHECKING:
     from orgtenancy.identity.membership import MembershipPolicy
     from orgtenancy.identity.requests import RequestInfo
     from orgtenancy.identity.resolvers import Resolver
+    from orgtenancy.identity.webhooks import WebhookReceiver
     from orgtenancy.tenancy import Tenancy
 
 __all__ = [
@@ -78,6 +77,7 @@ __all__ = [
     "openapi_document",
     "problem_responses",
     "requires_scopes",
+    "webhook_router",
 ]
 
 R = TypeVar("R")
@@ -91,7 +91,8 @@ _DESCRIPTIONS = {
     413: "The body is too large",
     415: "The body is no JSON",
     422: "The input breaks a rule",
-    503: "The organization is being set up, or the service is busy",
+    502: "The identity provider does not let this service in",
+    503: "The organization is being set up or worked on, or the service is busy",
 }
 _EVERY_REQUEST = (400, 401, 403, 404, 503)
 _EVERY_BODY = (413, 415)
@@ -172,6 +173,37 @@ def module_router(
             response_model=None,
             include_in_schema=False,
         )
+    return router
+
+
+def webhook_router(receiver: WebhookReceiver, path: str = WEBHOOK_PATH) -> APIRouter:
+    """Return a router with a webhook: what is posted there goes to the receiver as it is.
+
+    ```python
+    install(app, tenancy, resolver=resolver, exempt=["/health", WEBHOOK_PATH])
+    app.include_router(webhook_router(receiver))
+    ```
+
+    It is written down before the answer, and answers errors as problems itself. Its path has
+    to be exempt: the provider sends a signature, which is for the receiver, and no token. It
+    is not part of the OpenAPI document. The host's own dependencies run before it does; none
+    of them may ask for scopes, or for a session of an organization.
+
+    Args:
+        receiver: Checks deliveries and writes them down.
+        path: Where the provider posts them.
+    """
+    router, name = APIRouter(), webhook_name(path)
+    # No methods, which to the router is any: a wrong one is answered like the rest.
+    router.add_api_route(
+        path,
+        webhook_handler(receiver),
+        methods=[],
+        name=name,
+        operation_id=name,
+        response_model=None,
+        include_in_schema=False,
+    )
     return router
 
 

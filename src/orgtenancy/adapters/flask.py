@@ -33,24 +33,28 @@ from flask import Blueprint, Flask, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from orgtenancy.adapters import (
-    MEDIA_TYPE,
+from orgtenancy.adapters.web.problems import (
     PROBLEM_ERRORS,
     PROBLEM_MEDIA_TYPE,
-    Exempt,
-    PathList,
-    Resource,
-    asked_host,
     log_problem,
     problem_headers,
     problem_of,
-    resources_of,
+)
+from orgtenancy.adapters.web.requests import Exempt, PathList, asked_host, origin_of
+from orgtenancy.adapters.web.resources import MEDIA_TYPE, Resource, resources_of
+from orgtenancy.adapters.web.webhooks import (
+    RECEIVED,
+    WEBHOOK_PATH,
+    check_delivery,
+    check_delivery_size,
+    webhook_name,
 )
 from orgtenancy.context import (
     actor_var,
     bind,
     current_organization,
     organization_var,
+    origin_var,
     session_var,
 )
 from orgtenancy.endpoints import MAX_BODY_SIZE, Endpoint, check_body_size
@@ -58,10 +62,12 @@ from orgtenancy.errors import ConfigurationError
 from orgtenancy.identity.gate import Gate
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.identity.scopes import require_scopes
+from orgtenancy.identity.webhooks import MAX_WEBHOOK_SIZE
 
 if TYPE_CHECKING:
     from orgtenancy.identity.membership import MembershipPolicy
     from orgtenancy.identity.resolvers import Resolver
+    from orgtenancy.identity.webhooks import WebhookReceiver
     from orgtenancy.tenancy import Tenancy
 
 P = ParamSpec("P")
@@ -73,7 +79,7 @@ _END = object()
 
 
 class OrgTenancy:
-    """The extension: binds organization, actor and session for the whole of a request.
+    """The extension: binds organization, actor, origin and session for a whole request.
 
     Make it before other extensions that work when a request ends: Flask calls them in the
     reverse order, and the transaction is to end last. A preflight request of CORS has no
@@ -119,7 +125,7 @@ class OrgTenancy:
         _watch_errors(app)
 
     def _enter(self) -> None:
-        work = request.environ[_ENVIRON_KEY] = _Work()
+        work = request.environ[_ENVIRON_KEY] = _Work(request.remote_addr)
         asked = request_info(request.environ)
         if self._is_exempt(asked):
             return
@@ -133,9 +139,12 @@ class _Work:
     """What is bound for one request, and its transaction.
 
     It is kept with the request, since requests nest in tests and threads serve many.
+
+    Args:
+        client: The client's address, as the server saw it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, client: str | None) -> None:
         self.error: BaseException | None = None
         self.bound = ExitStack()
         self.transaction = ExitStack()
@@ -143,6 +152,7 @@ class _Work:
         self.bound.enter_context(bind(organization_var, None))
         self.bound.enter_context(bind(session_var, None))
         self.bound.enter_context(bind(actor_var, None))
+        self.bound.enter_context(bind(origin_var, origin_of(client)))
 
     def roll_back(self, error: BaseException) -> None:
         self.transaction.__exit__(type(error), error, None)
@@ -288,11 +298,16 @@ def _add_rules(resource: Resource, view: Callable[..., Any], state: BlueprintSet
     for method, operation in resource.operations.items():
         name = operation.endpoint.name
         state.add_url_rule(path, name, view, methods=[method], provide_automatic_options=False)
-    other = f"{resource.name}_other_methods"
-    state.add_url_rule(path, other, view, methods=[], provide_automatic_options=False)
+    _add_rule_of_any_method(path, f"{resource.name}_other_methods", view, state)
+
+
+def _add_rule_of_any_method(
+    path: str, name: str, view: Callable[..., Any], state: BlueprintSetupState
+) -> None:
+    state.add_url_rule(path, name, view, methods=[], provide_automatic_options=False)
     # To the router, None is any method: a wrong one is answered like the rest.
     for rule in state.app.url_map.iter_rules(
-        f"{state.name_prefix}.{state.name}.{other}".lstrip(".")
+        f"{state.name_prefix}.{state.name}.{name}".lstrip(".")
     ):
         rule.methods = None
 
@@ -323,15 +338,55 @@ def _view(tenancy: Tenancy, resource: Resource) -> Callable[..., Response]:
 def _read_body(endpoint: Endpoint) -> bytes:
     headers = request.headers
     endpoint.check_body(headers.get("Content-Type"), headers.get("Content-Length"))
+    return _read_stream(MAX_BODY_SIZE, check_body_size) if endpoint.reads_body else b""
+
+
+def _read_stream(limit: int, check_size: Callable[[int], None]) -> bytes:
     body = bytearray()
-    if endpoint.reads_body:
-        try:
-            while chunk := request.stream.read(MAX_BODY_SIZE + 1 - len(body)):
-                body += chunk
-                check_body_size(len(body))
-        except RequestEntityTooLarge:  # the app's own limit is lower
-            check_body_size(MAX_BODY_SIZE + 1)
+    try:
+        while chunk := request.stream.read(limit + 1 - len(body)):
+            body += chunk
+            check_size(len(body))
+    except RequestEntityTooLarge:  # the app's own limit is lower
+        check_size(limit + 1)
     return bytes(body)
+
+
+def webhook_blueprint(receiver: WebhookReceiver, path: str = WEBHOOK_PATH) -> Blueprint:
+    """Return a blueprint with a webhook: what is posted there goes to the receiver as it is.
+
+    ```python
+    OrgTenancy(app, ..., exempt=["/health", WEBHOOK_PATH])
+    app.register_blueprint(webhook_blueprint(receiver))
+    ```
+
+    It is written down before the answer, and answers errors as problems itself. Its path has
+    to be exempt: the provider sends a signature, which is for the receiver, and no token.
+
+    Args:
+        receiver: Checks deliveries and writes them down.
+        path: Where the provider posts them.
+    """
+    name = webhook_name(path)
+    blueprint = Blueprint(name, __name__)
+    blueprint.record(partial(_add_rule_of_any_method, path, name, _webhook_view(receiver)))
+    return blueprint
+
+
+def _webhook_view(receiver: WebhookReceiver) -> Callable[[], Response]:
+    def serve() -> Response:
+        try:
+            method = request.environ["REQUEST_METHOD"]
+            check_delivery(method, request.headers.get("Content-Length"))
+            body = _read_stream(MAX_WEBHOOK_SIZE, check_delivery_size)
+            receiver.receive(body, request_info(request.environ))
+        except PROBLEM_ERRORS as error:
+            if (response := problem_response(error)) is None:
+                raise
+            return response
+        return Response(RECEIVED, mimetype=MEDIA_TYPE)
+
+    return serve
 
 
 def request_info(environ: WSGIEnvironment) -> RequestInfo:

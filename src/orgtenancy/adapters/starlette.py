@@ -15,9 +15,11 @@ app = Starlette(
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -25,30 +27,38 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose, WebSocketState
 
-from orgtenancy.adapters import (
-    MEDIA_TYPE,
+from orgtenancy.adapters.web.problems import (
     PROBLEM_ERRORS,
     PROBLEM_MEDIA_TYPE,
-    Exempt,
-    PathList,
     Problem,
-    Resource,
-    asked_host,
     log_problem,
     problem_headers,
     problem_of,
-    resources_of,
 )
-from orgtenancy.context import actor_var, bind, organization_var, session_var
+from orgtenancy.adapters.web.requests import Exempt, PathList, asked_host, origin_of
+from orgtenancy.adapters.web.resources import MEDIA_TYPE, Resource, resources_of
+from orgtenancy.adapters.web.webhooks import (
+    RECEIVED,
+    WEBHOOK_PATH,
+    check_delivery,
+    check_delivery_size,
+    webhook_name,
+)
+from orgtenancy.context import actor_var, bind, organization_var, origin_var, session_var
 from orgtenancy.endpoints import Endpoint, check_body_size
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.identity.gate import Gate
 from orgtenancy.identity.membership import MembershipPolicy
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.identity.resolvers import Resolver
+from orgtenancy.identity.scopes import require_scopes
+from orgtenancy.identity.webhooks import WebhookReceiver
 
 if TYPE_CHECKING:
     from orgtenancy.tenancy import Tenancy
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -57,7 +67,7 @@ _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
 
 
 class OrganizationMiddleware:
-    """Binds organization and actor for the whole of a request or websocket.
+    """Binds organization, actor and origin for the whole of a request or websocket.
 
     Put CORS outside of it: a preflight request has no credentials, and a refusal needs
     the CORS headers too.
@@ -91,25 +101,32 @@ class OrganizationMiddleware:
             return
         scope[_SCOPE_KEY] = self._tenancy
         request = request_info(scope)
-        async with AsyncExitStack() as bound:
-            # A server may start a pipelined request in the context of the one before it.
-            bound.enter_context(bind(organization_var, None))
-            bound.enter_context(bind(session_var, None))
-            bound.enter_context(bind(actor_var, None))
+        client = scope.get("client")
+        # A server may start a pipelined request in the context of the one before it.
+        with (
+            bind(organization_var, None),
+            bind(session_var, None),
+            bind(actor_var, None),
+            bind(origin_var, origin_of(client[0] if client else None)),
+        ):
             if self._is_exempt(request):
                 await self.app(scope, receive, send)
-                return
+            else:
+                await self._serve_inside(request, scope, receive, send)
+
+    async def _serve_inside(
+        self, request: RequestInfo, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        async with AsyncExitStack() as entered:
             try:
-                await self._enter(bound, request)
+                identity = await self._gate.identify_async(request)
+                organization = self._tenancy.organization(identity.organization_id)
+                await entered.enter_async_context(organization)
             except PROBLEM_ERRORS as error:
                 await _refuse(error, scope, receive, send)
                 return
-            await self.app(scope, receive, send)
-
-    async def _enter(self, bound: AsyncExitStack, request: RequestInfo) -> None:
-        identity = await self._gate.identify_async(request)
-        await bound.enter_async_context(self._tenancy.organization(identity.organization_id))
-        bound.enter_context(bind(actor_var, identity.actor))
+            with bind(actor_var, identity.actor):
+                await self.app(scope, receive, send)
 
 
 def tenancy_of(connection: HTTPConnection) -> Tenancy:
@@ -192,12 +209,90 @@ def handler(tenancy: Tenancy, resource: Resource) -> Handler:
 async def _read_body(request: Request, endpoint: Endpoint) -> bytes:
     headers = request.headers
     endpoint.check_body(",".join(headers.getlist("content-type")), headers.get("content-length"))
+    return await _read_stream(request, check_body_size) if endpoint.reads_body else b""
+
+
+async def _read_stream(request: Request, check_size: Callable[[int], None]) -> bytes:
     body = bytearray()
-    if endpoint.reads_body:
-        async for chunk in request.stream():
-            check_body_size(len(body) + len(chunk))
-            body += chunk
+    async for chunk in request.stream():
+        check_size(len(body) + len(chunk))
+        body += chunk
     return bytes(body)
+
+
+def webhook_route(receiver: WebhookReceiver, path: str = WEBHOOK_PATH) -> Route:
+    """Return the route of a webhook: what is posted there goes to the receiver as it is.
+
+    ```python
+    webhook = webhook_route(receiver)
+    middleware = Middleware(OrganizationMiddleware, ..., exempt=["/health", webhook.path])
+    ```
+
+    It is written down before the answer, and answers errors as problems itself. Its path has
+    to be exempt: the provider sends a signature, which is for the receiver, and no token.
+
+    Args:
+        receiver: Checks deliveries and writes them down.
+        path: Where the provider posts them.
+    """
+    serve = webhook_handler(receiver)
+    # No methods, which to the router is any: a wrong one is answered like the rest.
+    return Route(path, serve, methods=[], name=webhook_name(path), include_in_schema=False)
+
+
+def webhook_handler(receiver: WebhookReceiver) -> Handler:
+    """Return the function that serves a webhook."""
+
+    async def serve(request: Request) -> Response:
+        try:
+            check_delivery(request.method, request.headers.get("content-length"))
+            body = await _read_stream(request, check_delivery_size)
+            await receiver.receive_async(body, request_info(request.scope))
+        except PROBLEM_ERRORS as error:
+            if (response := problem_response(error)) is None:
+                raise
+            return response
+        return Response(RECEIVED, media_type=MEDIA_TYPE)
+
+    return serve
+
+
+def requires_scopes(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that refuses an actor without these scopes.
+
+    ```python
+    @requires_scopes("posts:moderate")
+    async def remove(request): ...
+    ```
+
+    It goes on functions and methods, `async def` or not, of requests and of websockets: one
+    that lacks a scope is not accepted. `exception_handlers` make a problem of the refusal.
+
+    Raises:
+        ConfigurationError: If it is put on something else, such as a class of endpoints.
+    """
+
+    def decorate(endpoint: Callable[P, R]) -> Callable[P, R]:
+        function: Any = endpoint
+        while isinstance(function, partial):
+            function = function.func
+        if not inspect.isroutine(function):
+            raise ConfigurationError("requires_scopes goes on a function, or on a class's methods")
+
+        @wraps(endpoint)
+        async def checked_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            require_scopes(*scopes)
+            return await cast("Any", endpoint(*args, **kwargs))
+
+        @wraps(endpoint)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            require_scopes(*scopes)
+            return endpoint(*args, **kwargs)
+
+        is_async = inspect.iscoroutinefunction(function)
+        return cast("Callable[P, R]", checked_async) if is_async else checked
+
+    return decorate
 
 
 def problem_response(error: Exception) -> Response | None:
@@ -229,15 +324,29 @@ exception_handlers: dict[Any, ExceptionHandler] = {
 }
 
 
-def lifespan(tenancy: Tenancy) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+def lifespan(
+    tenancy: Tenancy, *blocks: AbstractAsyncContextManager[Any]
+) -> Callable[[Any], AbstractAsyncContextManager[None]]:
     """Return a lifespan that closes the tenancy's connections when the app stops.
 
-    An app with a lifespan of its own writes `async with tenancy:` there instead.
+    ```python
+    app = Starlette(routes=routes, lifespan=lifespan(tenancy, tenancy.schemas.spares.keep(5)))
+    ```
+
+    An app with a lifespan of its own writes `async with tenancy, keeper:` there instead.
+
+    Args:
+        tenancy: Whose connections.
+        *blocks: What works in the background as long as the app runs. They begin in this
+            order and end in the reverse one, before the connections are closed. If one does
+            not begin, those before it end, and the app does not start.
     """
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[None]:
-        async with tenancy:
+        async with AsyncExitStack() as entered:
+            for block in (tenancy, *blocks):
+                await entered.enter_async_context(block)
             yield
 
     return run

@@ -1,0 +1,1 @@
+"""What the web adapters say the same way, free of any framework."""
