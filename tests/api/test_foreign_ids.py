@@ -57,7 +57,7 @@ def test_most_endpoints_have_ids() -> None:
     assert set(BODIES) == {endpoint.name for endpoint in WITH_IDS if endpoint.reads_body}
 
 
-@pytest.mark.parametrize("user", [MEMBER, MODERATOR])
+@pytest.mark.parametrize("user", [pytest.param(MEMBER, marks=pytest.mark.slow), MODERATOR])
 def test_foreign_ids_are_unknown(
     user: str, sides: tuple[Side, Side], senders: dict[str, Send]
 ) -> None:

@@ -117,7 +117,7 @@ def outcome(act: Callable[[], GroupMember | None]) -> str:
 @pytest.mark.parametrize(
     ("privacy", "archived"),
     [
-        ("public", False),
+        pytest.param("public", False, marks=pytest.mark.slow),
         pytest.param("private", True, marks=pytest.mark.slow),
         pytest.param("secret", False, marks=pytest.mark.slow),
     ],
