@@ -275,7 +275,8 @@ def test_a_request_that_names_nothing_is_left_to_the_next_of_a_chain(identify: I
 
 def test_the_host_and_a_header_must_name_the_same_organization(identify: Identify) -> None:
     gate = Gate(ChainResolver(SUBDOMAIN, HEADER), AllowEveryone())
-    assert identify(gate, request(USER, "acme", host="acme.example.com"))
+    identity = identify(gate, request(USER, "acme", host="acme.example.com"))
+    assert identity.organization_id == "acme"
     with pytest.raises(AccessDenied):
         identify(gate, request(USER, "globex", host="acme.example.com"))
 

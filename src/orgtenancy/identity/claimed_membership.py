@@ -28,9 +28,10 @@ class ClaimedMembership(MembershipPolicy):
     def __init__(
         self, path: ClaimPath = ("organizations",), *, mapping_id: str | None = None
     ) -> None:
-        if isinstance(path, str) or not path:
+        given: object = path  # what a caller without type checks may pass
+        if not isinstance(given, tuple) or not given:
             raise ConfigurationError(f"a claim's path is a tuple of names, not {path!r}")
-        self._path = tuple(path)
+        self._path = path
         self._mapping_id = mapping_id
 
     def is_member(self, actor: Actor, organization_id: str) -> bool:
