@@ -33,14 +33,14 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 BEFORE, AFTER = NOW - timedelta(minutes=10), NOW + timedelta(seconds=10)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def registry(database: FreshDatabase) -> Iterator[Tenancy]:
     """Another program: it writes what a webhook told, and tells the other processes."""
     with database.tenancy() as tenancy:
         yield tenancy
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tenancy(database: FreshDatabase, event_loop_runner: asyncio.Runner) -> Iterator[Tenancy]:
     """A tenancy that listens, and would otherwise see a change in a minute."""
     tenancy = database.tenancy(listen=True, membership_max_age=60)
