@@ -19,6 +19,9 @@ from orgtenancy.modules import OrganizationModule
 from orgtenancy.operations.lifecycle import Organizations
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.directory import OrganizationDirectory
+from orgtenancy.registry.listener import CHANNEL, ChangeListener
+from orgtenancy.registry.member_directory import MemberDirectory
+from orgtenancy.registry.members import MEMBERS_CHANNEL
 from orgtenancy.schemas import SchemaManager
 from orgtenancy.settings import Settings
 
@@ -44,6 +47,7 @@ class Tenancy:
     Attributes:
         schemas: Provisions, finds and drops organizations.
         organizations: The life of each of them: suspend, archive, purge, the audit.
+        members: Who was let into which organization at the identity provider, or put out.
         modules: What every organization's schema contains, by name.
 
     Raises:
@@ -66,16 +70,21 @@ class Tenancy:
             settings=self.settings,
             module_settings={type(module.settings): module.settings for module in modules},
         )
-        self._directory = OrganizationDirectory(self._database)
+        self._directory = OrganizationDirectory(self._database, self._listen)
+        self.members = MemberDirectory(self._database, self._listen)
+        self._listener = ChangeListener(
+            self._database.url,
+            {MEMBERS_CHANNEL: self.members.forget, CHANNEL: self._directory.forget},
+            self._forget_all,
+            connect_timeout=self.settings.connect_timeout,
+        )
         self.schemas = SchemaManager(
             self._database,
             modules,
-            on_change=self._directory.forget,
+            on_change=self._forget,
             on_provisioned=lambda made: self.organizations.tell_provisioned(made),
         )
-        self.organizations = Organizations(
-            self._database, self.schemas, on_change=self._directory.forget
-        )
+        self.organizations = Organizations(self._database, self.schemas, on_change=self._forget)
 
     @property
     def engine(self) -> Engine:
@@ -160,12 +169,12 @@ class Tenancy:
 
     def close(self) -> None:
         """Close the idle connections of the sync engines, and stop listening."""
-        self._directory.close()
+        self._listener.stop()
         self._database.close()
 
     async def aclose(self) -> None:
         """Close the idle connections of all engines, and stop listening."""
-        await asyncio.to_thread(self._directory.close)
+        await asyncio.to_thread(self._listener.stop)
         await self._database.aclose()
 
     def __enter__(self) -> Self:
@@ -179,6 +188,18 @@ class Tenancy:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+    def _listen(self) -> None:
+        if self.settings.listen:
+            self._listener.start()
+
+    def _forget(self, organization_id: str) -> None:
+        self._directory.forget(organization_id)
+        self.members.forget(organization_id)
+
+    def _forget_all(self) -> None:
+        self._directory.clear()
+        self.members.clear()
 
     def _should_retry(self, error: DBAPIError, attempt: int) -> bool:
         return (

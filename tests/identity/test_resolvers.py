@@ -1,13 +1,9 @@
-"""From a request to an identity, and who is let in without a signature."""
+"""From a request to an identity."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -26,42 +22,23 @@ from orgtenancy.identity import (
     Gate,
     HeaderResolver,
     Identity,
-    MembershipPolicy,
     RequestInfo,
     Resolver,
-    StaticKeys,
     bearer_token,
-    logto,
     require_scopes,
 )
 from orgtenancy.organizations import Actor
-from tests.identity.signing import Signer, key_set, recorded
-
-SIGNER = Signer("SNmIDfUfya628e3pix4X55jX_JL1ctsvD06orRb0vL4")
-KEYS = StaticKeys(key_set(SIGNER))
-LOGTO = logto("http://127.0.0.1:33001", audiences="https://api.example.com")
-TOKENS = LOGTO.resolver(KEYS)
-HEADER = LOGTO.header_resolver(keys=KEYS)
-ORGANIZATION = "7zp7flxblujn"
-
-
-def request(token: str | None = None, organization: str | None = None) -> RequestInfo:
-    headers: dict[str, list[str]] = {}
-    if token is not None:
-        headers["authorization"] = [f"Bearer {token}"]
-    if organization is not None:
-        headers["x-organization"] = [organization]
-    return RequestInfo("GET", "/feed", headers)
-
-
-Identify = Callable[[Gate, RequestInfo], Identity]
-
-
-@pytest.fixture(params=["sync", "async"])
-def identify(request: pytest.FixtureRequest) -> Identify:
-    if request.param == "sync":
-        return Gate.identify
-    return lambda gate, request: asyncio.run(gate.identify_async(request))
+from tests.identity.asking import (
+    HEADER,
+    MEMBER,
+    ORGANIZATION,
+    SIGNER,
+    TOKENS,
+    USER,
+    Identify,
+    request,
+)
+from tests.identity.signing import Signer, recorded
 
 
 @pytest.mark.parametrize(
@@ -134,10 +111,6 @@ def test_a_header_sent_twice_is_refused(name: str, identify: Identify) -> None:
         identify(Gate(HEADER, AllowEveryone()), twice)
 
 
-USER = SIGNER.sign(recorded("user, API alone"))
-MEMBER = SIGNER.sign(recorded("user, API of organization"))
-
-
 def test_a_header_alone_opens_nothing(identify: Identify) -> None:
     with pytest.raises(Unauthenticated):
         identify(Gate(HEADER, AllowEveryone()), request(organization=ORGANIZATION))
@@ -200,48 +173,11 @@ class Gateway(Resolver):
         return Identity(organization_id="acme", actor=actor, proven=False)
 
 
-class Members(MembershipPolicy):
-    """A host's own policy: one method."""
-
-    def __init__(self, *members: tuple[str, str], checks_proven: bool = False) -> None:
-        self.members = members
-        self.checks_proven = checks_proven
-        self.threads: list[int] = []
-
-    def is_member(self, actor: Actor, organization_id: str) -> bool:
-        self.threads.append(threading.get_ident())
-        return (actor.id, organization_id) in self.members
-
-
-def test_a_host_writes_one_method_for_a_resolver_and_one_for_a_policy(identify: Identify) -> None:
-    gate = Gate(Gateway(), Members(("alice", "acme")))
+def test_a_host_writes_one_method_for_a_resolver(identify: Identify) -> None:
+    gate = Gate(Gateway(), AllowEveryone())
     assert identify(gate, RequestInfo("GET", "/", {"x-user": ["alice"]})).actor.id == "alice"
-    with pytest.raises(AccessDenied):
-        identify(gate, RequestInfo("GET", "/", {"x-user": ["bob"]}))
     with pytest.raises(Unauthenticated):
         identify(gate, RequestInfo("GET", "/"))
-
-
-def test_a_policy_that_blocks_runs_beside_the_event_loop() -> None:
-    policy = Members(("alice", "acme"))
-    asyncio.run(
-        Gate(Gateway(), policy).identify_async(RequestInfo("GET", "/", {"x-user": ["alice"]}))
-    )
-    assert policy.threads != [threading.get_ident()]
-
-
-def test_a_policy_may_ask_for_proven_identities_too(identify: Identify) -> None:
-    member = ("afb6zw2tnuqy", ORGANIZATION)
-    for policy in (Members(member, checks_proven=True), Members()):
-        assert identify(Gate(TOKENS, policy), request(MEMBER)).proven
-    with pytest.raises(AccessDenied):
-        identify(Gate(TOKENS, Members(checks_proven=True)), request(MEMBER))
-
-
-def test_opting_out_of_membership_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        AllowEveryone()
-    assert "membership is not checked" in caplog.text
 
 
 def test_scopes_are_required_of_the_contexts_actor() -> None:

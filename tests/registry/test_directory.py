@@ -22,7 +22,7 @@ from orgtenancy import OrganizationStatus, Tenancy
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable
 from orgtenancy.organizations import TRANSITIONS
 from orgtenancy.registry import directory, store
-from orgtenancy.registry.listener import ChangeListener
+from orgtenancy.registry.listener import CHANNEL, ChangeListener
 from tests.registry.worker import Dialogue, dialogue, status_of, worker
 from tests.schemas.databases import FreshDatabase, dsn, eventually
 from tests.support.reservations import reserve
@@ -368,7 +368,7 @@ def test_closing_does_not_wait_longer_than_a_connection_may_take() -> None:
         port = silent.getsockname()[1]
         listener = ChangeListener(
             make_url(f"postgresql+psycopg://app@127.0.0.1:{port}/app"),
-            lambda organization_id: None,
+            {CHANNEL: lambda organization_id: None},
             lambda: None,
             connect_timeout=2,
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orgtenancy.identity.claim_paths import ClaimPath, Claims
+    from orgtenancy.identity.claimed_membership import ClaimedMembership
     from orgtenancy.identity.discovery import discovered_keys
     from orgtenancy.identity.gate import Gate
     from orgtenancy.identity.jwks import RemoteKeys
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         workos,
         zitadel,
     )
+    from orgtenancy.identity.registered_members import RegisteredMembers
     from orgtenancy.identity.requests import RequestInfo
     from orgtenancy.identity.resolvers import (
         ActorSource,
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
         HeaderResolver,
         Identity,
         NamedOrganizationResolver,
+        PathResolver,
         Resolver,
+        SubdomainResolver,
         TokenActor,
         TokenResolver,
         bearer_token,
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "claim_paths": ("ClaimPath", "Claims"),
+    "claimed_membership": ("ClaimedMembership",),
     "discovery": ("discovered_keys",),
     "gate": ("Gate",),
     "jwks": ("RemoteKeys",),
@@ -63,6 +68,7 @@ _MODULES = {
         "workos",
         "zitadel",
     ),
+    "registered_members": ("RegisteredMembers",),
     "requests": ("RequestInfo",),
     "resolvers": (
         "ActorSource",
@@ -70,7 +76,9 @@ _MODULES = {
         "HeaderResolver",
         "Identity",
         "NamedOrganizationResolver",
+        "PathResolver",
         "Resolver",
+        "SubdomainResolver",
         "TokenActor",
         "TokenResolver",
         "bearer_token",
@@ -86,6 +94,7 @@ __all__ = [
     "AllowEveryone",
     "ChainResolver",
     "ClaimPath",
+    "ClaimedMembership",
     "Claims",
     "DenyUnproven",
     "Gate",
@@ -97,10 +106,13 @@ __all__ = [
     "MembershipPolicy",
     "NamedOrganizationResolver",
     "OrganizationClaims",
+    "PathResolver",
+    "RegisteredMembers",
     "RemoteKeys",
     "RequestInfo",
     "Resolver",
     "StaticKeys",
+    "SubdomainResolver",
     "TokenActor",
     "TokenResolver",
     "TokenRules",

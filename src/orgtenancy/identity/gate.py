@@ -13,7 +13,8 @@ class Gate:
 
     Args:
         resolver: Turns a request into an identity.
-        membership: Decides what no signature proves; nobody is let in if not given.
+        membership: Decides what no signature proves, and may ask whether what one proves
+            still holds. If not given, a signature is what lets in, and nothing else.
     """
 
     def __init__(self, resolver: Resolver, membership: MembershipPolicy | None = None) -> None:
@@ -29,23 +30,30 @@ class Gate:
             IdentityProviderUnavailable: If the issuer's keys cannot be had.
         """
         identity = _present(self.resolver.resolve(request))
-        if self._asks(identity) and not self.membership.is_member(
-            identity.actor, identity.organization_id
-        ):
+        if not self._lets_in(identity):
             raise denied(identity.organization_id)
         return identity
 
     async def identify_async(self, request: RequestInfo) -> Identity:
         """Return what `identify` returns, without blocking the event loop."""
         identity = _present(await self.resolver.resolve_async(request))
-        if self._asks(identity) and not await self.membership.is_member_async(
-            identity.actor, identity.organization_id
-        ):
+        if not await self._lets_in_async(identity):
             raise denied(identity.organization_id)
         return identity
 
-    def _asks(self, identity: Identity) -> bool:
-        return not identity.proven or self.membership.checks_proven
+    def _lets_in(self, identity: Identity) -> bool:
+        if not identity.proven:
+            return self.membership.is_member(identity.actor, identity.organization_id)
+        return not self.membership.checks_proven or self.membership.still_member(
+            identity.actor, identity.organization_id
+        )
+
+    async def _lets_in_async(self, identity: Identity) -> bool:
+        if not identity.proven:
+            return await self.membership.is_member_async(identity.actor, identity.organization_id)
+        return not self.membership.checks_proven or await self.membership.still_member_async(
+            identity.actor, identity.organization_id
+        )
 
 
 def _present(identity: Identity | None) -> Identity:

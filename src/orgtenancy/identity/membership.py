@@ -20,14 +20,14 @@ class MembershipPolicy(Protocol):
     I/O, an async host also writes `is_member_async`.
 
     Attributes:
-        checks_proven: Whether it is also asked about what a token proves: a signed token
-            keeps saying that its subject is a member for as long as it lives.
+        checks_proven: Whether it is also asked about what a token proves, as `still_member`:
+            a signed token keeps saying that its subject is a member for as long as it lives.
     """
 
     checks_proven: bool = False
 
     def is_member(self, actor: Actor, organization_id: str) -> bool:
-        """Return whether the actor may work in the organization."""
+        """Return whether the actor may work in the organization, which nothing proves."""
         ...
 
     async def is_member_async(self, actor: Actor, organization_id: str) -> bool:
@@ -36,6 +36,23 @@ class MembershipPolicy(Protocol):
         As it is, it runs `is_member` in a thread.
         """
         return await asyncio.to_thread(self.is_member, actor, organization_id)
+
+    def still_member(self, actor: Actor, organization_id: str) -> bool:
+        """Return whether what the actor's token proves still holds.
+
+        As it is, the token counts for nothing: it returns what `is_member` returns.
+        """
+        return self.is_member(actor, organization_id)
+
+    async def still_member_async(self, actor: Actor, organization_id: str) -> bool:
+        """Return the same, without blocking the event loop.
+
+        As it is, it runs `still_member` in a thread where that was overridden, and is
+        `is_member_async` where not.
+        """
+        if type(self).still_member is MembershipPolicy.still_member:
+            return await self.is_member_async(actor, organization_id)
+        return await asyncio.to_thread(self.still_member, actor, organization_id)
 
 
 class DenyUnproven(MembershipPolicy):
@@ -53,12 +70,15 @@ class DenyUnproven(MembershipPolicy):
 class AllowEveryone(MembershipPolicy):
     """Lets every identified actor into every organization, and says so in the log.
 
-    For development, and for hosts whose gateway has already checked the membership.
+    For development, and for hosts whose gateway has already checked the membership. Making
+    one is the only way to go without a check, and logs a warning: once, when the app starts.
     """
 
     def __init__(self) -> None:
         logger.warning(
-            "membership is not checked: every identified actor may enter every organization"
+            "membership is not checked: every identified actor may enter every organization. "
+            "Unless something in front of the app checks it, give a policy that does, such "
+            "as RegisteredMembers or ClaimedMembership"
         )
 
     def is_member(self, actor: Actor, organization_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
@@ -12,7 +13,6 @@ from orgtenancy.database.engines import Database
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
-from orgtenancy.registry.listener import ChangeListener
 from orgtenancy.registry.tables import organization_from, organizations
 
 _MAX_ENTRIES = 65_536
@@ -29,24 +29,17 @@ class OrganizationDirectory:
 
     Args:
         database: The control server, read as the app's login.
+        listen: Called before each look-up: where changes are to be heard of, the process
+            must listen before it reads.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, listen: Callable[[], None] = lambda: None) -> None:
         self._database = database
+        self._listen = listen
         self._max_age = database.settings.registry_max_age
         self._entries: dict[str, tuple[float, Organization]] = {}
         self._generation = 0
         self._lock = Lock()
-        self._listener = (
-            ChangeListener(
-                database.url,
-                self.forget,
-                self.clear,
-                connect_timeout=database.settings.connect_timeout,
-            )
-            if database.settings.listen
-            else None
-        )
 
     def get(self, organization_id: str) -> Organization:
         """Return an organization, in whatever status.
@@ -89,19 +82,13 @@ class OrganizationDirectory:
             self._generation += 1
             self._entries.clear()
 
-    def close(self) -> None:
-        """Stop listening for changes."""
-        if self._listener is not None:
-            self._listener.stop()
-
     def _cached(self, organization_id: str) -> Organization | None:
         entry = self._entries.get(organization_id)
         return entry[1] if entry is not None and entry[0] >= time.monotonic() else None
 
     def _prepare(self, organization_id: str) -> int:
         validate_organization_id(organization_id)
-        if self._listener is not None:
-            self._listener.start()
+        self._listen()
         return self._generation
 
     def _remember(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event, Lock, Thread
 
 import psycopg
@@ -13,6 +13,7 @@ from sqlalchemy import URL
 
 from orgtenancy.database.engines import connect_options
 
+#: Hears of changes to organizations: the id.
 CHANNEL = "orgtenancy_organizations"
 
 _POLL = 0.5  # seconds between looks at the stop signal
@@ -22,14 +23,15 @@ logger = logging.getLogger("orgtenancy.registry")
 
 
 class ChangeListener:
-    """A thread with one connection that runs `LISTEN`.
+    """A thread with one connection that listens to channels.
 
     It is an accelerator: look-ups are bounded in age without it, so a server that cannot
     be reached, or a pooler that does not serve `LISTEN`, costs freshness and nothing else.
 
     Args:
         url: The app's login; `LISTEN` needs no right.
-        on_change: Called with the id of an organization that changed.
+        handlers: By channel, what is called with the payload of its notifications: quick
+            work, since one thread does it for all of them.
         on_gap: Called after connecting, when changes may have been missed.
         connect_timeout: Seconds to wait for the server, and so for `stop` at the most.
     """
@@ -37,13 +39,13 @@ class ChangeListener:
     def __init__(
         self,
         url: URL,
-        on_change: Callable[[str], None],
+        handlers: Mapping[str, Callable[[str], None]],
         on_gap: Callable[[], None],
         *,
         connect_timeout: int,
     ) -> None:
         self._url = url
-        self._on_change = on_change
+        self._handlers = handlers
         self._on_gap = on_gap
         self._connect_timeout = connect_timeout
         self._stop = Event()
@@ -79,14 +81,15 @@ class ChangeListener:
         while not stop.is_set():
             try:
                 with self._connect() as connection:
-                    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+                    for channel in self._handlers:
+                        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                     self._on_gap()
                     delay = _POLL
                     while not stop.is_set():
                         for notification in connection.notifies(timeout=_POLL):
-                            self._on_change(notification.payload)
+                            self._handlers[notification.channel](notification.payload)
             except psycopg.Error as error:
-                logger.warning("not listening for changes to organizations: %s", error)
+                logger.warning("not listening for changes to the registry: %s", error)
                 stop.wait(delay)
                 delay = min(delay * 2, _MAX_DELAY)
 

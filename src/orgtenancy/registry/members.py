@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from sqlalchemy import Connection, and_, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, and_, case, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from orgtenancy.registry.tables import actors, members
 
-#: Hears of changes to members: the organization's id, or an empty text for all of them.
+#: Hears of changes to members: the organization's id, or `EVERY_ORGANIZATION`.
 MEMBERS_CHANNEL = "orgtenancy_members"
+EVERY_ORGANIZATION = ""
 
 MemberStatus: TypeAlias = Literal["active", "removed"]
 ActorStatus: TypeAlias = Literal["active", "suspended", "deleted"]
@@ -27,12 +28,15 @@ class Standing:
     Attributes:
         member: Whether it is a member, or None if nothing was heard of it.
         changed_at: Since when.
+        removed_at: When it was put out last, though it may be a member again: what a token
+            from before says has ended then.
         actor: Whether the actor as such is let in, or None if nothing was heard of it.
         actor_changed_at: Since when.
     """
 
     member: MemberStatus | None = None
     changed_at: datetime | None = None
+    removed_at: datetime | None = None
     actor: ActorStatus | None = None
     actor_changed_at: datetime | None = None
 
@@ -46,17 +50,31 @@ def set_member(
 ) -> bool:
     """Write that an actor is a member, or is none any more; nothing that is older counts.
 
+    A removal is remembered although the actor came back, even if it is heard of only then.
+
     Returns:
         Whether it was news.
     """
-    return _set(
-        connection,
-        members,
-        {"organization_id": organization_id, "actor_id": actor_id},
-        status,
-        at,
-        organization_id,
+    given = insert(members).values(
+        organization_id=organization_id,
+        actor_id=actor_id,
+        status=status,
+        changed_at=at,
+        removed_at=at if status == "removed" else None,
     )
+    new, old = given.excluded, members.c
+    is_newer = old.changed_at < new.changed_at
+    removed_at = func.greatest(old.removed_at, new.removed_at)  # which skips nulls
+    upsert = given.on_conflict_do_update(
+        index_elements=["organization_id", "actor_id"],
+        set_={
+            "status": case((is_newer, new.status), else_=old.status),
+            "changed_at": func.greatest(old.changed_at, new.changed_at),
+            "removed_at": removed_at,
+        },
+        where=or_(is_newer, old.removed_at.is_distinct_from(removed_at)),
+    )
+    return _write(connection, upsert, organization_id)
 
 
 def set_actor(connection: Connection, actor_id: str, status: ActorStatus, at: datetime) -> bool:
@@ -65,14 +83,26 @@ def set_actor(connection: Connection, actor_id: str, status: ActorStatus, at: da
     Returns:
         Whether it was news.
     """
-    return _set(connection, actors, {"id": actor_id}, status, at, "")
+    given = insert(actors).values(id=actor_id, status=status, changed_at=at)
+    upsert = given.on_conflict_do_update(
+        index_elements=["id"],
+        set_={"status": given.excluded.status, "changed_at": given.excluded.changed_at},
+        where=actors.c.changed_at < given.excluded.changed_at,
+    )
+    return _write(connection, upsert, EVERY_ORGANIZATION)
 
 
 def find_standing(session: Session | Connection, organization_id: str, actor_id: str) -> Standing:
     """Return what is known of an actor in an organization, in one query."""
     one = select(func.now().label("now")).subquery()
     row = session.execute(
-        select(members.c.status, members.c.changed_at, actors.c.status, actors.c.changed_at)
+        select(
+            members.c.status,
+            members.c.changed_at,
+            members.c.removed_at,
+            actors.c.status,
+            actors.c.changed_at,
+        )
         .select_from(one)
         .outerjoin(
             members,
@@ -118,23 +148,10 @@ def announce(connection: Connection, organization_ids: Iterable[str]) -> None:
         connection.execute(select(func.pg_notify(MEMBERS_CHANNEL, organization_id)))
 
 
-def _set(
-    connection: Connection,
-    table: Any,
-    key: dict[str, str],
-    status: str,
-    at: datetime,
-    announced: str,
-) -> bool:
-    given = insert(table).values(**key, status=status, changed_at=at)
-    changed = connection.execute(
-        given.on_conflict_do_update(
-            index_elements=list(key),
-            set_={"status": given.excluded.status, "changed_at": given.excluded.changed_at},
-            where=table.c.changed_at < given.excluded.changed_at,
-        )
-    )
-    news = changed.rowcount == 1
+def _write(connection: Connection, upsert: Insert, announced: str) -> bool:
+    # Without the option the count of an INSERT is not kept.
+    written = connection.execute(upsert, execution_options={"preserve_rowcount": True})
+    news = written.rowcount == 1
     if news:
         announce(connection, [announced])
     return news

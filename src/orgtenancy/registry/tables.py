@@ -197,6 +197,8 @@ members = Table(
     Column("actor_id", Text, primary_key=True),
     Column("status", Text, nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
+    # Kept when it comes back: a token from before must not come back with it.
+    Column("removed_at", DateTime(timezone=True)),
     CheckConstraint("status IN ('active', 'removed')", name="members_status_check"),
 )
 

@@ -248,6 +248,7 @@ def upgrade() -> None:
         sa.Column("actor_id", sa.Text, primary_key=True),
         sa.Column("status", sa.Text, nullable=False),
         _time("changed_at"),
+        _time("removed_at", nullable=True),
         sa.CheckConstraint("status IN ('active', 'removed')", name="members_status_check"),
     )
     op.create_table(
