@@ -39,8 +39,8 @@ from tests.identity.asking import (
 )
 
 ACTORS = LOGTO.actors(KEYS)
-SUBDOMAIN = SubdomainResolver(ACTORS, "example.com", organization=LOGTO.organization)
-PATH = PathResolver(ACTORS, organization=LOGTO.organization)
+SUBDOMAIN = LOGTO.subdomain_resolver("example.com", keys=KEYS)
+PATH = LOGTO.path_resolver(keys=KEYS)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,13 @@ from orgtenancy.identity.discovery import discovered_keys
 from orgtenancy.identity.jwks import RemoteKeys
 from orgtenancy.identity.keys import KeySource
 from orgtenancy.identity.organization_claims import OrganizationClaims
-from orgtenancy.identity.resolvers import HeaderResolver, TokenActor, TokenResolver
+from orgtenancy.identity.resolvers import (
+    HeaderResolver,
+    PathResolver,
+    SubdomainResolver,
+    TokenActor,
+    TokenResolver,
+)
 from orgtenancy.identity.scope_claims import ScopeReader
 from orgtenancy.identity.token_rules import IssuerTemplate, TokenRules
 from orgtenancy.identity.tokens import DEFAULT_ALGORITHMS, TokenVerifier
@@ -95,6 +101,24 @@ class IdentityProvider(BaseModel):
         decides.
         """
         return HeaderResolver(self.actors(keys), header=header, organization=self.organization)
+
+    def subdomain_resolver(
+        self,
+        base_domain: str,
+        *,
+        reserved: Iterable[str] = ("www", "api"),
+        keys: KeySource | None = None,
+    ) -> SubdomainResolver:
+        """Return a resolver that opens the organization the host names, like `header_resolver`."""
+        return SubdomainResolver(
+            self.actors(keys), base_domain, reserved=reserved, organization=self.organization
+        )
+
+    def path_resolver(
+        self, template: str = "/o/{organization}/*", *, keys: KeySource | None = None
+    ) -> PathResolver:
+        """Return a resolver that opens the organization the path names, like `header_resolver`."""
+        return PathResolver(self.actors(keys), template, organization=self.organization)
 
 
 def base_url(domain: str) -> str:
