@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 
 from flask import Flask
 from starlette.types import ASGIApp, Message
@@ -69,7 +70,12 @@ def ask_wsgi(app: Flask, user_id: str, token: str) -> None:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    chunks = app(environ, lambda status, headers, exc_info=None: statuses.append(status))
+
+    def start_response(status: str, *others: object) -> Callable[[bytes], object]:
+        statuses.append(status)
+        return lambda data: None  # `write`, which nobody calls any more
+
+    chunks = app(environ, start_response)
     try:
         list(chunks)
     finally:

@@ -21,6 +21,7 @@ from orgtenancy.errors import (
 )
 from orgtenancy.operations.lifecycle import renaming
 from orgtenancy.organizations import Organization
+from orgtenancy.schemas import grants
 from tests.lifecycle.worlds import S, may_enter, new_id, reach
 from tests.schemas.databases import FreshDatabase, all_organizations, eventually
 
@@ -40,7 +41,7 @@ def test_an_id_that_is_taken_and_provisioned_at_once_goes_to_one_of_them(
     role = installed.organizations.get(organization_id).role_name
     found: list[Organization] = []
     other = threading.Thread(target=lambda: found.append(installed.schemas.provision(wanted)))
-    update, execute = renaming._update, renaming.grants.execute
+    update, execute = renaming._update, grants.execute
 
     def let_the_other_in() -> None:
         if other.ident is None:
@@ -58,7 +59,7 @@ def test_an_id_that_is_taken_and_provisioned_at_once_goes_to_one_of_them(
 
     # Between the row and the schema, whichever comes first.
     monkeypatch.setattr(renaming, "_update", slow_update)
-    monkeypatch.setattr(renaming.grants, "execute", slow_execute)
+    monkeypatch.setattr(grants, "execute", slow_execute)
     assert installed.organizations.change_id(organization_id, wanted).role_name == role
     other.join(30)
     assert [(o.id, o.role_name) for o in found] == [(wanted, role)]

@@ -27,6 +27,8 @@ from orgtenancy.errors import OrganizationBusy
 from orgtenancy.organizations import Organization
 from orgtenancy.schemas import grants
 
+_LONGEST = 2**31 - 1  # milliseconds that a timeout of PostgreSQL can have
+
 # By their numbers: a suspended organization may be migrated or get another id meanwhile.
 _TABLES = text(
     "SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace(:schema) "
@@ -83,9 +85,9 @@ def drain(
 def _wait_for_writers(connection: Connection, table: int, deadline: float) -> None:
     """Wait for those who write to a table, whatever it is called by now."""
     while True:
-        milliseconds = f"{max(1, round((deadline - time.monotonic()) * 1000))}ms"
+        rest = min(max(1.0, (deadline - time.monotonic()) * 1000), _LONGEST)
         with connection.begin() as transaction:
-            connection.execute(select(func.set_config("statement_timeout", milliseconds, True)))
+            connection.execute(select(func.set_config("statement_timeout", f"{rest:.0f}ms", True)))
             name = connection.execute(_NAME, {"table": table}).one_or_none()
             if name is None:
                 return
