@@ -23,78 +23,29 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from orgtenancy import Settings, Tenancy, current_session
 from orgtenancy.adapters.fastapi import install
 from orgtenancy.adapters.flask import OrgTenancy
-from orgtenancy.adapters.starlette import OrganizationMiddleware, request_info
+from orgtenancy.adapters.starlette import OrganizationMiddleware
 from orgtenancy.community import UserProfile, community
-from orgtenancy.identity import MembershipPolicy, Resolver
-from orgtenancy.organizations import Actor
 from orgtenancy.testing import LocalIssuer
 from tests.benchmarks import identity_tokens
 from tests.benchmarks.contenders import POOL, PREPARE_THRESHOLD, PREPARED_STATEMENTS, Item
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.identity_clients import ask_asgi, ask_wsgi
+from tests.benchmarks.identity_parts import Found, Known, Verified
 from tests.benchmarks.identity_peer import fastapi_tenancy_app
 from tests.benchmarks.identity_tokens import KEEP
 
-#: The app that the others are compared with, and the one that has everything.
-PLAIN, FULL = "no tenancy, no token", "+ session of the organization"
+#: The app that the others are compared with, the first part, and the app that has everything.
+PLAIN, TOKEN, FULL = "no tenancy, no token", "+ token", "+ session of the organization"
 PEER = "fastapi-tenancy 0.5, static key"
 
 PATH = "/people/{user_id}"
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
-
-
-class Known(MembershipPolicy):
-    """A policy that keeps its members in memory, and is asked about every request.
-
-    Put any other one here to measure it.
-    """
-
-    checks_proven = True
-
-    def __init__(self, members: Iterable[tuple[str, str]]) -> None:
-        self._members = frozenset(members)
-
-    def is_member(self, actor: Actor, organization_id: str) -> bool:
-        """Return whether the actor is one of them."""
-        return (actor.id, organization_id) in self._members
-
-    async def is_member_async(self, actor: Actor, organization_id: str) -> bool:
-        """Return the same."""
-        return (actor.id, organization_id) in self._members
-
-
-class _Verified:
-    """Checks the token, and does nothing with it."""
-
-    def __init__(self, app: ASGIApp, resolver: Resolver) -> None:
-        self._app = app
-        self._resolver = resolver
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            assert await self._resolver.resolve_async(request_info(scope))
-        await self._app(scope, receive, send)
-
-
-class _Found:
-    """Checks the token, and looks its organization up."""
-
-    def __init__(self, app: ASGIApp, resolver: Resolver, tenancy: Tenancy) -> None:
-        self._app = app
-        self._resolver = resolver
-        self._tenancy = tenancy
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        identity = await self._resolver.resolve_async(request_info(scope))
-        assert identity is not None
-        async with self._tenancy.organization(identity.organization_id):
-            await self._app(scope, receive, send)
 
 
 @dataclass
@@ -131,6 +82,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         users = [f"user-{o.id}" for o in self.ground.organizations]
+        # As many connections as there are requests: one too few is opened anew each time.
+        self.options: dict[str, Any] = {
+            "pool_size": max(POOL, self.at_once),
+            "connect_args": {"prepare_threshold": PREPARE_THRESHOLD},
+        }
         self.members = {
             (user, o.id) for user, o in zip(users, self.ground.organizations, strict=True)
         }
@@ -159,12 +115,12 @@ class Bench:
             resolver=self.resolver,
             membership=self.policy,
         )
-        verified = Middleware(_Verified, resolver=self.resolver)
-        found = Middleware(_Found, resolver=self.resolver, tenancy=tenancy)
+        verified = Middleware(Verified, resolver=self.resolver)
+        found = Middleware(Found, resolver=self.resolver, tenancy=tenancy)
         apps = [
             (PLAIN, _app(plain), backends),
             (f"{PLAIN}, again", _app(plain), backends),
-            ("+ token", _app(plain, verified), backends),
+            (TOKEN, _app(plain, verified), backends),
             ("+ registry", _app(plain, found), backends),
             ("+ context and problems", _app(plain, entering), backends),
             ("+ membership", _app(plain, asking), backends),
@@ -189,7 +145,7 @@ class Bench:
     def flask(self) -> list[AppContender]:
         """Return an app without tenancy, and one with everything."""
         url, backends = self._named(self.ground.peer, "flask plain")
-        engine = create_engine(url, **_OPTIONS)
+        engine = create_engine(url, **self.options)
         _raise_prepared(engine)
         self._ends.append(engine.dispose)
         maker = sessionmaker(engine, expire_on_commit=False)
@@ -215,7 +171,7 @@ class Bench:
 
     def _plain_endpoint(self) -> tuple[Endpoint, Callable[[], Iterable[int]]]:
         url, backends = self._named(self.ground.peer, "plain")
-        engine = create_async_engine(url, **_OPTIONS)
+        engine = create_async_engine(url, **self.options)
         _raise_prepared(engine.sync_engine)
         self._ends.append(lambda: self.loop.run(engine.dispose()))
         maker = async_sessionmaker(engine, expire_on_commit=False)
@@ -231,7 +187,7 @@ class Bench:
     def _tenancy(self, name: str) -> tuple[Tenancy, Callable[[], Iterable[int]]]:
         url, backends = self._named(self.ground.app, name)
         settings = Settings(
-            pool_size=POOL,
+            pool_size=self.options["pool_size"],
             prepare_threshold=PREPARE_THRESHOLD,
             prepared_statements=PREPARED_STATEMENTS,
             registry_max_age=KEEP,  # an entry ages while the others work
@@ -242,7 +198,7 @@ class Bench:
 
     def _peer(self) -> AppContender:
         url, backends = self._named(self.ground.peer, "peer")
-        engine = create_async_engine(url, **_OPTIONS)
+        engine = create_async_engine(url, **self.options)
         _raise_prepared(engine.sync_engine)
         self._ends.append(lambda: self.loop.run(engine.dispose()))
         making = fastapi_tenancy_app(self.ground, engine, self.issuer.signer, PATH)
@@ -278,13 +234,6 @@ class Bench:
                 ask_wsgi(app, item.key, self.tokens[item.organization])
 
         return AppContender(name, send, backends)
-
-
-_OPTIONS: dict[str, Any] = {
-    "pool_size": POOL,
-    "max_overflow": 10,
-    "connect_args": {"prepare_threshold": PREPARE_THRESHOLD},
-}
 
 
 def _raise_prepared(engine: Engine) -> None:
