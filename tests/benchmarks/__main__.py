@@ -11,6 +11,7 @@ BENCHMARKS = {
     "capacity": "tests.benchmarks.capacity",
     "community": "tests.benchmarks.community",
     "drift": "tests.benchmarks.drift",
+    "identity": "tests.benchmarks.identity",
     "instructions": "tests.benchmarks.instructions",
     "migration": "tests.benchmarks.migration",
     "provisioning": "tests.benchmarks.provisioning",

@@ -1,4 +1,4 @@
-"""Each attack on a token, sent to an app over its real path: 401, and nothing was reached."""
+"""Each attack on a token, sent to an app of each framework: 401, and nothing was reached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 from uuid import uuid4
 
 import jwt
-import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePrivateKey,
@@ -21,26 +20,15 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
-from orgtenancy import Organization, Tenancy, current_organization, embedded
-from orgtenancy.adapters.starlette import OrganizationMiddleware
+from orgtenancy import Organization, Tenancy
 from orgtenancy.identity import logto
 from orgtenancy.identity.fetching import JsonFetcher
 from orgtenancy.testing import LocalIssuer, Signer
-from tests.adapters.asgi import Answer, request
+from tests.identity.attacked import FRAMEWORKS, Send, reached, sender
 from tests.identity.signing import API
 
-reached: list[str] = []
-
-
-async def endpoint(request: Request) -> Response:
-    reached.append(current_organization().id)
-    return PlainTextResponse("")
+Refused = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +37,17 @@ def issuer() -> Iterator[LocalIssuer]:
         yield issuer
 
 
-@pytest.fixture
-def app(tenancy: Tenancy, issuer: LocalIssuer) -> Starlette:
+@pytest.fixture(params=FRAMEWORKS)
+def send(
+    request: pytest.FixtureRequest,
+    tenancy: Tenancy,
+    issuer: LocalIssuer,
+    event_loop_runner: asyncio.Runner,
+) -> Send:
+    """Sends a token to an app, which fetches the issuer's keys over HTTP."""
     reached.clear()
     resolver = logto(issuer.url, audiences=API).resolver()
-    middleware = Middleware(OrganizationMiddleware, tenancy=tenancy, resolver=resolver)
-    return Starlette(routes=[Route("/", endpoint)], middleware=[middleware])
-
-
-Send = Callable[[str], Answer]
-Refused = Callable[[str], None]
-
-
-@pytest.fixture
-def send(app: Starlette, event_loop_runner: asyncio.Runner) -> Send:
-    def send(token: str) -> Answer:
-        headers = {"authorization": f"Bearer {token}"}
-        return event_loop_runner.run(request(app, "GET", "/", headers))
-
-    return send
+    return sender(request.param, tenancy, resolver, event_loop_runner)
 
 
 @pytest.fixture(scope="module")
@@ -281,18 +261,13 @@ def test_no_subject(refused: Refused, good: dict[str, Any], issuer: LocalIssuer)
 
 
 def test_the_token_of_a_suspended_organization(
-    send: Send,
-    issuer: LocalIssuer,
-    organization: Organization,
-    server: embedded.EmbeddedServer,
+    send: Send, issuer: LocalIssuer, organization: Organization, tenancy: Tenancy
 ) -> None:
-    url = server.admin_url.replace("postgresql+psycopg://", "postgresql://", 1)
-    with psycopg.connect(url) as connection:
-        connection.execute(
-            "UPDATE orgtenancy.organizations SET status = 'suspended' WHERE id = %s",
-            (organization.id,),
-        )
-    answer = send(issuer.token("alice", organization=organization.id))
+    token = issuer.token("alice", organization=organization.id)
+    assert send(token).status == 200
+    reached.clear()
+    tenancy.organizations.suspend(organization.id)
+    answer = send(token)
     assert (answer.status, answer.json["code"]) == (403, "organization_unavailable")
     assert reached == []
 

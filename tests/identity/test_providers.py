@@ -17,8 +17,6 @@ from orgtenancy.identity import (
     KeySource,
     RequestInfo,
     StaticKeys,
-    auth0,
-    clerk,
     entra,
     keycloak,
     logto,
@@ -28,6 +26,7 @@ from orgtenancy.identity import (
     zitadel,
 )
 from orgtenancy.testing import SHAPES, LocalIssuer, Signer, key_set, shape
+from tests.identity.presets import CLERK, CLERKS, PROJECT, PROVIDERS, SCOPES, TENANT, UNASKED
 from tests.identity.signing import API
 
 if TYPE_CHECKING:
@@ -35,35 +34,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["orgtenancy.testing.fixtures"]
 
-TENANT = SHAPES["entra"].organization
 OTHER_TENANT = "11111111-2222-4333-8444-555555555555"
-PROJECT = "299385234567800000"
 ROLES = f"urn:zitadel:iam:org:project:{PROJECT}:roles"
-OWNER = "urn:zitadel:iam:user:resourceowner:id"
-APP = "https://app.example.com"
-
-CLERK = clerk("clerk.example.com", [APP])
-LOGTO = logto("https://auth.example.com/", audiences=API)
-PROVIDERS: dict[str, IdentityProvider] = {
-    "logto": LOGTO,
-    "logto_api": LOGTO,
-    "auth0": auth0("tenant.eu.auth0.com", API),
-    "workos": workos("client_123"),
-    "clerk_v1": CLERK,
-    "clerk_v2": CLERK,
-    "keycloak": keycloak("https://sso.example.com", "staff", API),
-    "keycloak_alias": keycloak("https://sso.example.com/", "staff", [API], by="alias"),
-    "zitadel": zitadel("example.zitadel.cloud", PROJECT),
-    "entra": entra("6e74172b-be56-4843-9ff4-e66a39bb12e3", tenants=[TENANT]),
-    "oidc": oidc("https://issuer.example.com/", API, "org_id"),
-}
-CLERKS = ["org:dashboard:manage", "org:dashboard:read", "org:teams:read"]
-SCOPES = {
-    **{name: ["read:posts", "write:posts"] for name in PROVIDERS},
-    "clerk_v1": CLERKS,
-    "clerk_v2": CLERKS,
-}
-UNASKED = {"auth0": {"openid", "profile"}}
 
 SIGNERS = {algorithm: Signer("key", algorithm) for algorithm in ("ES384", "RS256")}
 KEYS = StaticKeys(key_set(*SIGNERS.values()))

@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
 from orgtenancy.errors import IdentityProviderUnavailable, OrgTenancyError, Unauthenticated
 from orgtenancy.identity import RemoteKeys, TokenVerifier
+from orgtenancy.identity.claim_paths import Claims
+from orgtenancy.identity.fetching import JsonFetcher
 from orgtenancy.testing import LocalIssuer, Signer
 from tests.identity.signing import API
 
@@ -39,8 +43,11 @@ class Load:
     def __init__(self, issuer: LocalIssuer) -> None:
         self.issuer = issuer
         self.clock = Clock()
-        self.begin = self.clock.now
-        self.keys: RemoteKeys = issuer.keys(cooldown=COOLDOWN, max_age=MAX_AGE, clock=self.clock)
+        self.fetched_at: list[float] = []
+        self._fetch = JsonFetcher(issuer.jwks_url, timeout=5)
+        self.keys: RemoteKeys = issuer.keys(
+            cooldown=COOLDOWN, max_age=MAX_AGE, clock=self.clock, fetch=self._fetch_and_note
+        )
         self.verifier = TokenVerifier(issuer.issuer, self.keys, audiences=[API])
         self.token = self.new_token()
         self.served = 0
@@ -62,14 +69,21 @@ class Load:
                 await asyncio.gather(*requests, *attacks)
                 self.clock.now += 1 / STEPS
 
-    @property
-    def most_fetches(self) -> int:
-        """How many fetches there may be: one at the start, and one for each cooldown."""
-        last_request = self.clock.now - 1 / STEPS
-        return int((last_request - self.begin) // COOLDOWN) + 1
+    def check_fetches(self, at_least: int) -> None:
+        """Make sure that no two of the issuer's requests came within one cooldown."""
+        assert len(self.fetched_at) == self.issuer.requests(JWKS) >= at_least
+        gaps = [later - earlier for earlier, later in pairwise(self.fetched_at)]
+        assert min(gaps) >= COOLDOWN - 1 / STEPS, self.fetched_at
+
+    def _fetch_and_note(self) -> object:
+        self.fetched_at.append(self.clock.now)
+        return self._fetch()
 
     def take_new_token(self) -> None:
         self.token = self.new_token()
+
+    def verify(self, token: str) -> Claims:
+        return self.verifier.verify(token)
 
     async def _request(self, token: str) -> None:
         try:
@@ -109,7 +123,7 @@ def test_two_rotations_and_an_outage_refuse_no_valid_token(issuer: LocalIssuer) 
     assert load.refused == Counter()
     assert load.served == 36 * RATE
     # The first, the rotation, the outage's attempts, and what age asks for.
-    assert 5 <= issuer.requests(JWKS) <= load.most_fetches
+    load.check_fetches(5)
 
 
 @pytest.mark.slow
@@ -122,7 +136,7 @@ def test_invented_keys_cost_one_request_per_cooldown_and_valid_tokens_nothing(
     asyncio.run(load.run(12, events, forged=forged))
     assert load.refused == Counter()
     assert load.served == 12 * RATE
-    assert 2 <= issuer.requests(JWKS) <= load.most_fetches
+    load.check_fetches(2)
 
 
 @pytest.mark.slow
@@ -133,4 +147,23 @@ def test_an_issuer_that_is_down_is_asked_once_per_cooldown(issuer: LocalIssuer) 
     asyncio.run(load.run(12, events, forged=unknown))
     assert load.refused == Counter()
     assert load.served == 12 * RATE
-    assert 2 <= issuer.requests(JWKS) <= load.most_fetches
+    load.check_fetches(2)
+
+
+@pytest.mark.slow
+def test_threads_wait_for_one_fetch_and_refuse_nothing(issuer: LocalIssuer) -> None:
+    load = Load(issuer)
+    load.verifier.verify(load.token)  # the first fetch
+    with ThreadPoolExecutor(8) as threads:
+        for second in range(10):
+            if second == 5:
+                issuer.rotate("RS256")
+                load.take_new_token()
+            if second == 6:
+                issuer.stop_answering()
+            for _ in range(5):
+                # All of them at once, and each of them with the newest token.
+                tokens = [load.token] * (RATE // 5)
+                assert all(claims["sub"] == "alice" for claims in threads.map(load.verify, tokens))
+                load.clock.now += 1 / 5
+    load.check_fetches(2)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orgtenancy import Tenancy
-from orgtenancy.errors import OrganizationUnavailable
+from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable
 from tests.lifecycle.worlds import CALLS, count_notes, may_enter, write
 from tests.schemas.databases import FreshDatabase
 
@@ -110,3 +110,22 @@ def test_an_owner_that_is_no_superuser_leads_a_whole_life(bare_database: FreshDa
         bare_database.ask(f"REASSIGN OWNED BY {owner} TO CURRENT_USER")
         bare_database.ask(f"DROP OWNED BY {owner}")
         bare_database.ask(f"DROP ROLE {owner}")
+
+
+@pytest.mark.parametrize("end", ["purge", "drop", "change_id"])
+def test_a_process_that_remembers_one_that_is_gone_is_told_so(
+    bare_database: FreshDatabase, tenancy: Tenancy, level: dict[str, Any], end: str
+) -> None:
+    tenancy.schemas.provision("acme")
+    with bare_database.tenancy(registry_max_age=600, **level) as stale:
+        write(stale, "acme")
+        if end == "purge":
+            tenancy.organizations.archive("acme")
+        if end == "drop":
+            tenancy.schemas.drop("acme", confirm="acme", force=True)
+        else:
+            CALLS[end](tenancy.organizations, "acme")
+        gone = OrganizationUnavailable if end == "purge" else OrganizationNotFound
+        for note in (2, 3):  # by what PostgreSQL refuses, and by what is known then
+            with pytest.raises(gone):
+                write(stale, "acme", note)

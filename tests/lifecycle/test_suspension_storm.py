@@ -37,7 +37,11 @@ def test_nothing_more_is_written_by_any_process_and_every_client_is_told_why(
     organization = organizations.get(reach(installed, S.ACTIVE))
     url = database.url.render_as_string(hide_password=False)
     arguments = ("tests.lifecycle.writing", url, organization.id)
-    with dialogue(*arguments, "0") as one, dialogue(*arguments, "1000000") as two:
+    # One process remembers what it looked up for an hour, the other looks it up each time.
+    with (
+        dialogue(*arguments, "0", "3600") as one,
+        dialogue(*arguments, "1000000", "0.000001") as two,
+    ):
         assert (one.hear(), two.hear()) == ("writing", "writing")
         eventually(lambda: count_notes(database, organization) > 600, 30)
         if operation == "suspend":

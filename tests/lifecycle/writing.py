@@ -1,7 +1,7 @@
 """A process full of clients that write: `python -m tests.lifecycle.writing`.
 
-Half of them are threads, half tasks; half of them ask the directory, which remembers for ever,
-and half hold on to an object that says the organization is open.
+Half of them are threads, half tasks; half of them ask the directory, which remembers for as long
+as it is told, and half hold on to an object that says the organization is open.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Clients:
         await self.tenancy.aclose()
 
 
-def main(url: str, organization_id: str, start: str) -> None:
-    settings = Settings(listen=False, registry_max_age=3600, pool_size=6, max_overflow=0)
+def main(url: str, organization_id: str, start: str, max_age: str = "3600") -> None:
+    settings = Settings(listen=False, registry_max_age=float(max_age), pool_size=6, max_overflow=0)
     with Tenancy(url, settings=settings) as tenancy:
         with tenancy.organization(organization_id) as organization:
             pass

@@ -16,6 +16,9 @@ from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry.tables import organization_from, organizations
 
 _MAX_ENTRIES = 65_536
+# Seconds to remember that an organization is closed. PostgreSQL tells who remembers an open one
+# that it was closed, but nobody tells who does not listen that one was opened.
+_MAX_AGE_CLOSED = 1.0
 # Seconds after which to look again, where a status does not last.
 _RETRY_AFTER = {OrganizationStatus.PROVISIONING: 1, OrganizationStatus.FENCED: 1}
 
@@ -103,7 +106,10 @@ class OrganizationDirectory:
             if generation == self._generation:
                 if len(self._entries) >= _MAX_ENTRIES:
                     self._entries.clear()
-                self._entries[organization_id] = (time.monotonic() + self._max_age, organization)
+                age = self._max_age
+                if not organization.is_active:
+                    age = min(age, _MAX_AGE_CLOSED)
+                self._entries[organization_id] = (time.monotonic() + age, organization)
         return organization
 
 

@@ -7,6 +7,11 @@ written is committed. All of these hold a lock on each table that they write to,
 that are prepared to commit do.
 So whoever gets a `SHARE` lock on a table after the rights are gone knows that nobody writes to
 it any more, nor will. Readers hold no lock that stands in its way.
+
+One table at a time: whoever waited for a table with another one in hand could wait for a writer
+who wants that one next, and PostgreSQL would end either the fence or the writer as a deadlock.
+A cascade may still reach a table that was looked at already, by the owner's rights; it comes
+from a table that its transaction had locked before, and that one is waited for.
 """
 
 from __future__ import annotations
@@ -15,22 +20,29 @@ import time
 
 from psycopg import sql
 from sqlalchemy import Connection, func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import OrganizationBusy
 from orgtenancy.organizations import Organization
 from orgtenancy.schemas import grants
 
-_BATCH = 20  # tables locked at once
+_LONGEST = 2**31 - 1  # milliseconds that a timeout of PostgreSQL can have
 
+# By their numbers: a suspended organization may be migrated or get another id meanwhile.
 _TABLES = text(
-    "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(:schema) "
+    "SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace(:schema) "
     "AND relkind IN ('r', 'p') ORDER BY oid"
+)
+_NAME = text(
+    "SELECT nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE pg_class.oid = :table"
 )
 
 # query_canceled, by the timeout; lock_not_available; deadlock_detected
 _STILL_WRITING = frozenset({"57014", "55P03", "40P01"})
+# undefined_table and invalid_schema_name: it was renamed since we looked, or is gone
+_MOVED = frozenset({"42P01", "3F000"})
 
 
 def drain(
@@ -53,14 +65,10 @@ def drain(
     quoted = sql.Identifier(organization.schema_name).as_string(None)
     with database.admin_engine.connect() as connection:
         with connection.begin():
-            names = connection.scalars(_TABLES, {"schema": quoted}).all()
-        for start in range(0, len(names), _BATCH):
-            tables = [
-                sql.Identifier(organization.schema_name, name)
-                for name in names[start : start + _BATCH]
-            ]
+            tables = connection.scalars(_TABLES, {"schema": quoted}).all()
+        for table in tables:
             try:
-                _wait_for_writers(connection, tables, deadline - time.monotonic())
+                _wait_for_writers(connection, table, deadline)
             except OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) not in _STILL_WRITING:
                     raise
@@ -74,10 +82,23 @@ def drain(
                 ) from error
 
 
-def _wait_for_writers(connection: Connection, tables: list[sql.Identifier], seconds: float) -> None:
-    statement = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(tables))
-    milliseconds = f"{max(1, round(seconds * 1000))}ms"
-    with connection.begin() as transaction:
-        connection.execute(select(func.set_config("statement_timeout", milliseconds, True)))
-        grants.execute(connection, [statement])
-        transaction.rollback()
+def _wait_for_writers(connection: Connection, table: int, deadline: float) -> None:
+    """Wait for those who write to a table, whatever it is called by now."""
+    while True:
+        rest = min(max(1.0, (deadline - time.monotonic()) * 1000), _LONGEST)
+        with connection.begin() as transaction:
+            connection.execute(select(func.set_config("statement_timeout", f"{rest:.0f}ms", True)))
+            name = connection.execute(_NAME, {"table": table}).one_or_none()
+            if name is None:
+                return
+            # Its partitions are tables of their own here.
+            lock = sql.SQL("LOCK TABLE ONLY {} IN SHARE MODE").format(sql.Identifier(*name))
+            try:
+                grants.execute(connection, [lock])
+            except ProgrammingError as error:
+                if getattr(error.orig, "sqlstate", None) not in _MOVED:
+                    raise
+            else:
+                return
+            finally:
+                transaction.rollback()

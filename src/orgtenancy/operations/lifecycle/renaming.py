@@ -75,11 +75,13 @@ def change_id(database: Database, organization_id: str, new_id: str) -> Changed:
             # Nested: what is refused inside must not hide the reason.
             with connection.begin_nested():
                 _refuse_if_taken(connection, new_id, new_schema)
+                # The row before the schema, as a claim does: two that want the same id would
+                # else wait for each other.
+                after = _update(connection, organization_id, id=new_id, schema_name=new_schema)
                 rename_schema = sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
                     sql.Identifier(before.schema_name), sql.Identifier(new_schema)
                 )
                 grants.execute(connection, [rename_schema])
-                after = _update(connection, organization_id, id=new_id, schema_name=new_schema)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) not in _TAKEN:
                 raise
