@@ -9,6 +9,7 @@ import pytest
 from orgtenancy import Tenancy
 from orgtenancy.testing import FakeLogto
 from tests.logto.times import Clock
+from tests.logto.worlds import World
 from tests.schemas.conftest import bare_database, installed, make_module
 
 __all__ = ["bare_database", "installed", "make_module"]
@@ -29,3 +30,9 @@ def clock() -> Clock:
 def tenancy(installed: Tenancy) -> Tenancy:
     """A tenancy with nothing in its registry, in place of the one that all tests share."""
     return installed
+
+
+@pytest.fixture
+def world(fake: FakeLogto, tenancy: Tenancy, clock: Clock) -> Iterator[World]:
+    with clock.api(fake) as api:
+        yield World(fake, tenancy, api)

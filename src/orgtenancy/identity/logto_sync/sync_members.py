@@ -46,7 +46,8 @@ def plan_members(
 def plan_actors(host: Host, users: Iterable[LogtoUser]) -> list[SyncItem]:
     """Return which users were suspended, or let in again, and the registry does not know."""
     with host.control_session() as session:
-        known = dict(session.execute(select(actors.c.id, actors.c.status)).tuples().all())
+        found = session.execute(select(actors.c.id, actors.c.status)).all()
+    known: dict[str, str] = {row.id: row.status for row in found}
     items = []
     for user in sorted({user.id: user for user in users}.values(), key=lambda user: user.id):
         status = known.get(user.id)
