@@ -15,7 +15,8 @@ import typer.main
 
 from orgtenancy import embedded
 from orgtenancy.cli.app import app
-from tests.cli.projects import Project
+from orgtenancy.testing import FakeLogto
+from tests.cli.projects import Project, logto_environment
 from tests.cli.walking import commands, options
 from tests.schemas.databases import fresh_database
 from tests.support.statuses import ARCHIVED, set_status
@@ -54,6 +55,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "jobs run": (("HOST:read",), (0,)),
     "drift check": ((), (0, 3)),
     "drift repair": ((), (0, 3)),
+    "logto sync": (("--dry-run",), (0, 3)),
     "audit": (("acme", "--limit", "5"), (0,)),
     "doctor": ((), (0,)),
     "openapi": ((), (0,)),
@@ -73,7 +75,10 @@ def busy_project(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
-        with fresh_database(server.url, server.admin_url) as database:
+        with fresh_database(server.url, server.admin_url) as database, FakeLogto() as fake:
+            for name, value in logto_environment(fake).items():
+                patch.setenv(name, value)
+            fake.data.create_organization("Acme")
             project = Project(folder, database)
             project.ok("init")
             for name in ORGANIZATIONS:

@@ -34,5 +34,5 @@ def tenancy(installed: Tenancy) -> Tenancy:
 
 @pytest.fixture
 def world(fake: FakeLogto, tenancy: Tenancy, clock: Clock) -> Iterator[World]:
-    with clock.api(fake) as api:
+    with clock.api(fake, page_size=10) as api:
         yield World(fake, tenancy, api)

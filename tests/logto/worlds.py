@@ -23,7 +23,7 @@ class World:
         fake: Logto.
         data: What is in it.
         tenancy: The tenancy.
-        api: Reads Logto.
+        api: Reads Logto, ten entries a page.
     """
 
     def __init__(self, fake: FakeLogto, tenancy: Tenancy, api: ManagementApi) -> None:
@@ -31,6 +31,10 @@ class World:
         self.data = fake.data
         self.tenancy = tenancy
         self.api = api
+
+    def beside(self, tenancy: Tenancy) -> World:
+        """Return the same Logto with another tenancy."""
+        return World(self.fake, tenancy, self.api)
 
     def sync(
         self,

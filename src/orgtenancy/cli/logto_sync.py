@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from orgtenancy.cli.context import load_tenancy
 from orgtenancy.cli.exits import ExitCode
 from orgtenancy.cli.output import Json, Table, show
+from orgtenancy.errors import ConfigurationError
 from orgtenancy.identity.logto_sync import LogtoSettings, ManagementApi, Reconciliation, SyncReport
 
 _COLUMNS = ("ACTION", "ORGANIZATION", "MEMBER", "DETAILS")
@@ -44,7 +47,7 @@ def sync(
     """
     given = {"sync_members": members, "max_archived": max_archived}
     changes = {name: value for name, value in given.items() if value is not None}
-    settings = LogtoSettings.model_validate(changes)
+    settings = _settings(changes)
     with load_tenancy() as tenancy, ManagementApi(settings) as api:
         report = Reconciliation(tenancy, api, settings).run(dry_run=dry_run)
     _show(report, as_json=json)
@@ -52,6 +55,22 @@ def sync(
         raise typer.Exit(ExitCode.ERROR)
     if dry_run and report.plan.items:
         raise typer.Exit(ExitCode.ATTENTION)
+
+
+def _settings(changes: Mapping[str, Any]) -> LogtoSettings:
+    """Return the settings of the environment, with what was given on the command line.
+
+    Raises:
+        ConfigurationError: If they cannot work; it names the variables.
+    """
+    try:
+        return LogtoSettings.model_validate(changes)
+    except ValidationError as error:
+        wrong = [
+            f"ORGTENANCY_LOGTO_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}"
+            for one in error.errors(include_url=False, include_input=False)
+        ]
+        raise ConfigurationError("; ".join(wrong)) from None
 
 
 def _show(report: SyncReport, *, as_json: bool) -> None:

@@ -127,8 +127,8 @@ class Comparison:
         ]
         if missing and not reading.items:
             raise SyncRefused(
-                "Logto has no organization at all: look at the endpoint, or archive the last "
-                "ones by hand",
+                "Logto has no organization at all, which is more likely a mistake; nothing was "
+                "changed",
                 would_archive=[row.id for row in missing],
             )
         for key in sorted(reading.items):
@@ -188,8 +188,7 @@ class Comparison:
 def too_many(gone: Sequence[str], max_archived: int) -> SyncRefused:
     """Return the error for a plan that archives more than is allowed."""
     return SyncRefused(
-        f"more than {max_archived} organizations would be archived: if they are really gone in "
-        "Logto, allow it",
+        f"more than {max_archived} organizations would be archived, and nothing was changed",
         would_archive=gone,
     )
 
