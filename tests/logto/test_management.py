@@ -258,6 +258,7 @@ def test_what_is_refused_is_not_asked_again(
 
 
 def test_a_404_that_is_not_logtos_does_not_say_that_an_organization_is_gone(server: Any) -> None:
+    body: Any
     for body in ({"message": "Not Found"}, b"<html>nothing here</html>", [], {"code": 404}):
         with server(Answer(404, body)) as api, pytest.raises(IdentityProviderRefused):
             api.organization("acme")

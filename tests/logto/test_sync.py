@@ -16,10 +16,6 @@ from tests.support.notes import notes
 from tests.support.reservations import reserve
 
 
-def planned(world: World, **settings: object) -> list[tuple[str, str | None]]:
-    return [(i.action, i.organization_id) for i in world.sync(**settings).plan().items]
-
-
 def test_what_is_missing_is_provisioned(world: World) -> None:
     made = world.data.create_organization("Acme", custom_data={"plan": "pro"})
     report = world.sync(attributes=plan_of).run()

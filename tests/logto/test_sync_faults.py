@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 import pytest
@@ -148,28 +150,47 @@ def test_what_fails_for_one_organization_stops_no_other(
     assert world.sync().run().done == {"provision": 1, "rename": 1}
 
 
+@pytest.mark.parametrize("action", ["provision", "rename"])
 def test_a_database_that_is_gone_ends_the_work(
-    world: World, bare_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+    world: World, bare_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     made = [world.data.create_organization(f"Acme {n}") for n in range(3)]
-    world.sync().run()
-    for key in made:
-        world.data.update_organization(key, name="New")
+    if action == "rename":
+        world.sync().run()
+        for key in made:
+            world.data.update_organization(key, name="New")
     sync = world.sync()
     plan = sync.plan()
+    away = bare_database.admin_url.set(host="/nowhere", query={})
     asked: list[str] = []
 
-    def rename(organization_id: str, name: str) -> None:
+    def elsewhere(organization_id: str, *args: Any, **options: Any) -> None:
         asked.append(organization_id)
-        with bare_database.tenancy(
-            admin_url=bare_database.admin_url.set(host="/nowhere", query={}), connect_timeout=1
-        ) as elsewhere:
-            elsewhere.organizations.rename(organization_id, name)
+        with bare_database.tenancy(admin_url=away, connect_timeout=1) as tenancy:
+            owner = tenancy.schemas if action == "provision" else tenancy.organizations
+            getattr(owner, action)(organization_id, *args, **options)
 
-    monkeypatch.setattr(world.tenancy.organizations, "rename", rename)
-    with pytest.raises(OperationalError):
+    target = world.tenancy.schemas if action == "provision" else world.tenancy.organizations
+    monkeypatch.setattr(target, action, elsewhere)
+    with pytest.raises((OperationalError, psycopg.OperationalError)):
         sync.apply(plan)
     assert len(asked) == 1
+
+
+def test_labels_that_cannot_be_told_stop_no_other_organization(world: World) -> None:
+    for name in ("fine", "odd", "strange"):
+        world.data.create_organization(name, organization_id=name)
+
+    def labels(data: Mapping[str, Any]) -> Mapping[str, Any]:
+        if data["id"] == "odd":
+            raise KeyError("plan")
+        return {"made": object() if data["id"] == "strange" else 1}
+
+    report = world.sync(attributes=labels).run()
+    assert report.done == {"provision": 1}
+    assert [one.organization_id for one in report.left_alone] == ["odd"]
+    assert [one.organization_id for one in report.failures] == ["strange"]
+    assert world.statuses() == {"fine": "active"}
 
 
 def test_a_module_that_fails_now_and_then_is_done_the_next_time(

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from orgtenancy import Organization
 from orgtenancy.errors import Conflict
 from orgtenancy.identity.logto_sync import LogtoUser
+from orgtenancy.identity.logto_sync.management import Listing
 from orgtenancy.registry import members
 from tests.logto.worlds import World, remember
 from tests.schemas.databases import FreshDatabase
@@ -106,6 +107,17 @@ def test_members_on_pages_that_shift_stay_members(world: World, acme: str) -> No
     assert all(standing(world, acme, user) == ("active", None) for user in users)
     world.sync(sync_members=True).run()
     assert standing(world, acme, "a1")[0] in (None, "removed")
+
+
+def test_a_member_who_is_missed_while_the_numbers_agree_stays_one(
+    world: World, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.sync(sync_members=True).run()
+    found = world.api.members(acme).items
+    misses = Listing({"alice": found["alice"]}, (1, 1))
+    monkeypatch.setattr(world.api, "members", lambda organization_id: misses)
+    assert world.sync(sync_members=True).run().done == {}
+    assert standing(world, acme, "bob") == ("active", None)
 
 
 def test_a_suspended_user_is_shut_out_and_let_in_again(world: World, acme: str) -> None:

@@ -108,7 +108,7 @@ class Reconciliation:
 
         Raises:
             SyncRefused: If the plan archives more than is allowed; nothing was changed.
-            sqlalchemy.exc.DBAPIError: If the database is gone.
+            Exception: If the database is gone; what was done before stays done.
         """
         with acting(None, ORIGIN):
             if len(plan.archived) > self._settings.max_archived:

@@ -157,7 +157,11 @@ class Comparison:
         except InvalidOrganizationId as error:
             self._leave(key, str(error))
             return
-        labels = {} if self._attributes is None else dict(self._attributes(there.data))
+        try:
+            labels = {} if self._attributes is None else dict(self._attributes(there.data))
+        except Exception as error:  # noqa: BLE001 - the host's own function may raise anything
+            self._leave(key, f"its labels cannot be told: {type(error).__name__} {error}")
+            return
         if row is None:
             self.present.append(key)
             made = SyncItem(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy.exc import DBAPIError
+import psycopg
 from sqlalchemy.orm import Session
 
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable, OrgTenancyError
@@ -116,10 +116,8 @@ class Work:
         """Note what fails in a block; a database that is gone ends the work."""
         try:
             yield
-        except OrgTenancyError as error:
-            self._fail(organization_id, action, error)
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) is None:
+        except Exception as error:
+            if _is_gone(error):
                 raise
             self._fail(organization_id, action, error)
 
@@ -130,3 +128,12 @@ class Work:
             organization_id=organization_id, action=action, code=code, message=str(error)
         )
         self.failures.append(failure)
+
+
+def _is_gone(error: BaseException | None) -> bool:
+    """Return whether the reason of an error is that there is no connection to the database."""
+    while error is not None:
+        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+            return True
+        error = error.__cause__
+    return False
