@@ -23,6 +23,8 @@ from tests.logto.worlds import World, snapshot
 from tests.schemas.conftest import MakeModule
 from tests.schemas.databases import FreshDatabase, dsn
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_converges_through_429s_500s_and_resets(
     world: World, clock: Clock, bare_database: FreshDatabase
@@ -210,7 +212,6 @@ def test_a_module_that_fails_now_and_then_is_done_the_next_time(
     assert world.statuses() == {"even": "active"}
 
 
-@pytest.mark.slow
 def test_killed_anywhere_it_goes_on_the_next_time(
     world: World, tenancy: Tenancy, bare_database: FreshDatabase
 ) -> None:

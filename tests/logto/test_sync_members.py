@@ -15,6 +15,8 @@ from orgtenancy.registry import members
 from tests.logto.worlds import World, remember
 from tests.schemas.databases import FreshDatabase
 
+pytestmark = pytest.mark.slow
+
 
 def standing(world: World, organization_id: str, user_id: str) -> tuple[str | None, str | None]:
     with world.tenancy.control_session() as session:
