@@ -14,7 +14,6 @@ from uuid import uuid4
 from typer.testing import CliRunner, Result
 
 from orgtenancy.cli.app import app
-from orgtenancy.testing import FakeLogto
 from tests.schemas.databases import FreshDatabase, dsn
 
 PROGRAM = Path(sys.executable).parent / "orgtenancy"
@@ -73,17 +72,6 @@ def upgrade():
 def downgrade():
 {down}
 """
-
-
-def logto_environment(fake: FakeLogto) -> dict[str, str]:
-    """Return what leads a command to a Logto."""
-    settings = fake.settings()
-    secret = settings.client_secret
-    return {
-        "ORGTENANCY_LOGTO_ENDPOINT": settings.endpoint,
-        "ORGTENANCY_LOGTO_CLIENT_ID": str(settings.client_id),
-        "ORGTENANCY_LOGTO_CLIENT_SECRET": "" if secret is None else secret.get_secret_value(),
-    }
 
 
 class Project:

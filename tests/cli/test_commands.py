@@ -16,7 +16,8 @@ import typer.main
 from orgtenancy import embedded
 from orgtenancy.cli.app import app
 from orgtenancy.testing import FakeLogto
-from tests.cli.projects import Project, logto_environment
+from tests.cli.logto import lead_to
+from tests.cli.projects import Project
 from tests.cli.walking import commands, options
 from tests.schemas.databases import fresh_database
 from tests.support.statuses import ARCHIVED, set_status
@@ -76,8 +77,7 @@ def busy_project(
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
         with fresh_database(server.url, server.admin_url) as database, FakeLogto() as fake:
-            for name, value in logto_environment(fake).items():
-                patch.setenv(name, value)
+            lead_to(fake, patch)
             fake.data.create_organization("Acme")
             project = Project(folder, database)
             project.ok("init")

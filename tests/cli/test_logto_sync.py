@@ -10,7 +10,8 @@ import pytest
 from typer.testing import Result
 
 from orgtenancy.testing import FakeLogto
-from tests.cli.projects import Project, logto_environment
+from tests.cli.logto import lead_to
+from tests.cli.projects import Project
 from tests.schemas.databases import FreshDatabase
 
 pytestmark = pytest.mark.slow
@@ -19,8 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLogto]:
     with FakeLogto() as fake:
-        for name, value in logto_environment(fake).items():
-            monkeypatch.setenv(name, value)
+        lead_to(fake, monkeypatch)
         yield fake
 
 
@@ -118,15 +118,17 @@ def test_what_could_not_be_done_ends_with_1(
     assert "failed: provision of acme: " in installed.run("logto", "sync").stdout
 
 
-def test_a_logto_that_does_not_let_us_in_is_one_line(
-    installed: Project, fake: FakeLogto, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_logto_that_does_not_let_us_in_is_one_line(installed: Project, fake: FakeLogto) -> None:
     refused = installed.run("logto", "sync", "--json", ORGTENANCY_LOGTO_CLIENT_SECRET="wrong")
-    assert (refused.exit_code, document(refused)["error"]["code"]) == (
-        1,
-        "identity_provider_refused",
-    )
-    monkeypatch.delenv("ORGTENANCY_LOGTO_ENDPOINT")
-    missing = installed.run("logto", "sync", "--json")
-    assert missing.exit_code == 1
-    assert "ORGTENANCY_LOGTO_ENDPOINT" in missing.stderr
+    told = document(refused)["error"]
+    assert (refused.exit_code, told["code"]) == (1, "identity_provider_refused")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_setting_that_cannot_work_is_told_by_its_variable(
+    installed: Project, fake: FakeLogto
+) -> None:
+    wrong = installed.run("logto", "sync", "--json", ORGTENANCY_LOGTO_PAGE_SIZE="1000")
+    told = document(wrong)["error"]
+    assert (wrong.exit_code, told["code"]) == (1, "configuration")
+    assert told["message"].startswith("ORGTENANCY_LOGTO_PAGE_SIZE: ")
