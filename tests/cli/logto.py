@@ -17,6 +17,5 @@ def lead_to(fake: FakeLogto, patch: pytest.MonkeyPatch) -> None:
         "ORGTENANCY_LOGTO_CLIENT_ID": str(settings.client_id),
         "ORGTENANCY_LOGTO_CLIENT_SECRET": "" if secret is None else secret.get_secret_value(),
     }
-    of_project = Project.environment.fget
-    assert of_project is not None
+    of_project = vars(Project)["environment"].fget
     patch.setattr(Project, "environment", property(lambda self: of_project(self) | variables))

@@ -109,6 +109,15 @@ def test_one_that_comes_from_another_source_stays_its_own(world: World) -> None:
     assert world.tenancy.schemas.get("acme").name == "Old"
 
 
+def test_one_whose_id_was_changed_is_not_given_up(world: World) -> None:
+    world.data.create_organization("Acme", organization_id="acme")
+    world.sync().run()
+    world.tenancy.organizations.change_id("acme", "acme-eu")
+    assert world.sync().run().done == {"provision": 1}
+    assert world.statuses() == {"acme": "active", "acme-eu": "active"}
+    assert world.tenancy.schemas.get("acme-eu").source is None
+
+
 def test_one_that_is_fenced_is_archived_when_it_is_open_again(world: World) -> None:
     world.data.create_organization("Acme")
     made = world.data.create_organization("Globex")

@@ -230,8 +230,9 @@ class Organizations(LifecycleEvents):
     def change_id(self, organization_id: str, new_id: str) -> Organization:
         """Give an organization another id; its schema is renamed with it.
 
-        Its role and its data stay. A process that remembers the old id is refused by
-        PostgreSQL and finds no such organization; the old id is free to be provisioned.
+        Its role and its data stay, but not its source, which knows it under the old id. A
+        process that remembers the old id is refused by PostgreSQL and finds no such
+        organization; the old id is free to be provisioned.
 
         Functions that have the schema's old name in their text, or in a `SET search_path`, do
         not follow. Migrations that run meanwhile are tried again under the new name.

@@ -94,7 +94,10 @@ def change_id(database: Database, organization_id: str, new_id: str) -> Changed:
                     sql.Identifier(before.schema_name), sql.Identifier(new_schema)
                 )
                 grants.execute(connection, [rename_schema])
-                after = _update(connection, organization_id, id=new_id, schema_name=new_schema)
+                # Its source knows it under the old id, and would take the new one for gone.
+                after = _update(
+                    connection, organization_id, id=new_id, schema_name=new_schema, source=None
+                )
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) not in _TAKEN:
                 raise
