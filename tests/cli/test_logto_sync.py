@@ -86,6 +86,14 @@ def test_members_are_read_where_that_is_asked_for(
     assert document(changed)["done"] == {}
 
 
+def test_labels_are_taken_over_by_a_function(installed: Project, fake: FakeLogto) -> None:
+    made = fake.data.create_organization("Acme", custom_data={"plan": "pro"})
+    with (installed.folder / f"{installed.host}.py").open("a") as host:
+        host.write("\n\ndef labels(data):\n    return data['customData']\n")
+    installed.ok("logto", "sync", "--attributes", f"{installed.host}:labels")
+    assert installed.ok("org", "show", made)["attributes"] == {"plan": "pro"}
+
+
 def test_more_than_allowed_ends_with_3_and_changes_nothing(
     installed: Project, fake: FakeLogto
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from orgtenancy.cli.context import load_tenancy
+from orgtenancy.cli.context import find_object, load_tenancy
 from orgtenancy.cli.exits import ExitCode
 from orgtenancy.cli.output import Json, Table, show
 from orgtenancy.errors import ConfigurationError
@@ -38,6 +38,13 @@ def sync(
             show_default="max_archived",
         ),
     ] = None,
+    attributes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACKAGE.MODULE:FUNCTION",
+            help="Returns an organization's labels from what Logto says of it.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make the registry as Logto is; ORGTENANCY_LOGTO_* says where that is, and as whom to ask.
@@ -48,8 +55,10 @@ def sync(
     given = {"sync_members": members, "max_archived": max_archived}
     changes = {name: value for name, value in given.items() if value is not None}
     settings = _settings(changes)
+    labels = None if attributes is None else find_object(attributes)
     with load_tenancy() as tenancy, ManagementApi(settings) as api:
-        report = Reconciliation(tenancy, api, settings).run(dry_run=dry_run)
+        reconciliation = Reconciliation(tenancy, api, settings, attributes=labels)
+        report = reconciliation.run(dry_run=dry_run)
     _show(report, as_json=json)
     if report.failures:
         raise typer.Exit(ExitCode.ERROR)
