@@ -88,9 +88,10 @@ def test_members_are_read_where_that_is_asked_for(
 
 def test_labels_are_taken_over_by_a_function(installed: Project, fake: FakeLogto) -> None:
     made = fake.data.create_organization("Acme", custom_data={"plan": "pro"})
-    with (installed.folder / f"{installed.host}.py").open("a") as host:
-        host.write("\n\ndef labels(data):\n    return data['customData']\n")
-    installed.ok("logto", "sync", "--attributes", f"{installed.host}:labels")
+    module = f"{installed.host}_labels"
+    content = "def labels(data):\n    return data['customData']\n"
+    (installed.folder / f"{module}.py").write_text(content)
+    installed.ok("logto", "sync", "--attributes", f"{module}:labels")
     assert installed.ok("org", "show", made)["attributes"] == {"plan": "pro"}
 
 
