@@ -15,6 +15,8 @@ import typer.main
 
 from orgtenancy import embedded
 from orgtenancy.cli.app import app
+from orgtenancy.testing import FakeLogto
+from tests.cli.logto import lead_to
 from tests.cli.projects import Project
 from tests.cli.walking import commands, options
 from tests.schemas.databases import fresh_database
@@ -54,6 +56,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "jobs run": (("HOST:read",), (0,)),
     "drift check": ((), (0, 3)),
     "drift repair": ((), (0, 3)),
+    "logto sync": (("--dry-run",), (0, 3)),
     "audit": (("acme", "--limit", "5"), (0,)),
     "doctor": ((), (0,)),
     "openapi": ((), (0,)),
@@ -73,7 +76,9 @@ def busy_project(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
-        with fresh_database(server.url, server.admin_url) as database:
+        with fresh_database(server.url, server.admin_url) as database, FakeLogto() as fake:
+            lead_to(fake, patch)
+            fake.data.create_organization("Acme")
             project = Project(folder, database)
             project.ok("init")
             for name in ORGANIZATIONS:

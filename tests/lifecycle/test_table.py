@@ -26,7 +26,7 @@ def test_the_table_has_every_status_and_every_operation() -> None:
 
 def test_every_operation_is_called_and_audited_by_a_name_of_its_own() -> None:
     assert set(CALLS) == set(LIFECYCLE)
-    assert set(ACTIONS) == {*LIFECYCLE, "set_attributes"}
+    assert set(ACTIONS) == {*LIFECYCLE, "link", "set_attributes"}
     assert len(set(ACTIONS.values())) == len(ACTIONS)
 
 

@@ -65,6 +65,7 @@ _NEXT_STEPS: dict[type[OrgTenancyError], str] = {
     OrganizationNotFound: "`orgtenancy org list` shows which there are",
     OrganizationUnavailable: "`orgtenancy org show ID` tells its status",
     RevisionNotFound: "`orgtenancy migrate history` shows which there are",
+    SyncRefused: "if they are really gone in Logto: --max-archived, or `orgtenancy org archive`",
 }
 _EXIT_CODES: dict[type[OrgTenancyError], ExitCode] = {
     JobFailed: ExitCode.JOB_FAILED,

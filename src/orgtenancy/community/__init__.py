@@ -6,7 +6,7 @@ its HTTP API as a table of endpoints.
 
 ```
 models/  migrations/  settings     the tables, how they are made, and what can be tuned
-profiles                           claims: what a token says of a person
+profiles                           claims: what a token says of a person; syncing
 posts  likes                       feeds: the lists of posts
 comments                           threads: how they are read
 groups  members                    slugs; standing: who may do what; transitions: how it is done
@@ -54,6 +54,7 @@ from orgtenancy.community.profiles import (
     UserProfileRepository,
 )
 from orgtenancy.community.settings import CommunitySettings
+from orgtenancy.community.syncing import sync_profile
 from orgtenancy.community.threads import CommentThread
 from orgtenancy.modules import OrganizationModule
 
@@ -103,4 +104,5 @@ __all__ = [
     "UserProfile",
     "UserProfileRepository",
     "community",
+    "sync_profile",
 ]

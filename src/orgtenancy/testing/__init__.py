@@ -7,7 +7,8 @@
         token = issuer.token("alice", organization="acme", scopes=["read:posts"])
 
 The app verifies such tokens as it does those of its real provider: it fetches the keys over
-HTTP, follows rotations, and survives outages. Fixtures for pytest are in
+HTTP, follows rotations, and survives outages. `FakeLogto` is Logto besides: its Management
+API, and what its webhooks would say. Fixtures for pytest are in
 `orgtenancy.testing.fixtures`.
 
 Nothing here belongs into a running service.
@@ -15,6 +16,8 @@ Nothing here belongs into a running service.
 
 from orgtenancy.testing.issuer import LocalIssuer
 from orgtenancy.testing.keys import Signer, key_set
+from orgtenancy.testing.logto import FakeLogto
+from orgtenancy.testing.logto_data import LogtoData
 from orgtenancy.testing.tokens import SHAPES, Shape, shape
 
-__all__ = ["SHAPES", "LocalIssuer", "Shape", "Signer", "key_set", "shape"]
+__all__ = ["SHAPES", "FakeLogto", "LocalIssuer", "LogtoData", "Shape", "Signer", "key_set", "shape"]

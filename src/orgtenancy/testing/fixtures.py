@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from orgtenancy.testing.issuer import LocalIssuer
+from orgtenancy.testing.logto import FakeLogto
 from orgtenancy.testing.tokens import SHAPES, shape
 
 
@@ -38,6 +39,13 @@ def issuer() -> Iterator[LocalIssuer]:
     """An issuer on this machine, with a key for ES384 and one for RS256."""
     with LocalIssuer("ES384", also=["RS256"]) as issuer:
         yield issuer
+
+
+@pytest.fixture
+def fake_logto() -> Iterator[FakeLogto]:
+    """A Logto on this machine with nothing in it; `fake_logto.settings()` leads to it."""
+    with FakeLogto() as fake:
+        yield fake
 
 
 @pytest.fixture

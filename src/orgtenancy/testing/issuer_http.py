@@ -1,4 +1,4 @@
-"""The HTTP of a test issuer: the standard library's server, and nothing to configure."""
+"""The HTTP of what is for tests: the standard library's server, and nothing to configure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
@@ -24,21 +24,35 @@ class Call:
         method: The HTTP method.
         path: The path, without the query.
         body: What was sent.
-        credentials: User and password of an `Authorization: Basic` header.
+        query: The query; of fields that came twice, the last one.
+        authorization: The header `Authorization`.
     """
 
     method: str
     path: str
     body: bytes
-    credentials: tuple[str, str] | None
+    query: Mapping[str, str] = field(default_factory=dict)
+    authorization: str = ""
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password of an `Authorization: Basic` header."""
+        return _basic(self.authorization)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent back, as JSON."""
+    """What is sent back.
+
+    Attributes:
+        status: The HTTP status.
+        body: What is encoded as JSON; bytes are sent as they are.
+        headers: Other headers.
+    """
 
     status: int
-    body: Mapping[str, Any]
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class LoopbackServer:
@@ -89,6 +103,9 @@ def _handler(answer: Callable[[Call], Answer | None]) -> type[BaseHTTPRequestHan
         def do_GET(self) -> None:
             self._respond(b"")
 
+        def do_DELETE(self) -> None:
+            self._respond(b"")
+
         def do_POST(self) -> None:
             length = self.headers.get("Content-Length", "")
             if not length.isdigit() or int(length) > _MAX_BODY:
@@ -96,12 +113,20 @@ def _handler(answer: Callable[[Call], Answer | None]) -> type[BaseHTTPRequestHan
                 return
             self._respond(self.rfile.read(int(length)))
 
+        def do_PATCH(self) -> None:
+            self.do_POST()
+
+        def do_PUT(self) -> None:
+            self.do_POST()
+
         def _respond(self, body: bytes) -> None:
+            target = urlsplit(self.path)
             call = Call(
                 self.command,
-                urlsplit(self.path).path,
+                target.path,
                 body,
-                _basic(self.headers.get("Authorization", "")),
+                dict(parse_qsl(target.query)),
+                self.headers.get("Authorization", ""),
             )
             answered = answer(call)
             if answered is None:
@@ -110,9 +135,12 @@ def _handler(answer: Callable[[Call], Answer | None]) -> type[BaseHTTPRequestHan
             self._send(answered)
 
         def _send(self, answered: Answer) -> None:
-            body = json.dumps(answered.body).encode()
+            content = answered.body
+            body = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(answered.status)
             self.send_header("Content-Type", "application/json")
+            for name, value in answered.headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()

@@ -2,4 +2,60 @@
 
 A package beside `providers/logto.py`, which is about Logto's tokens. Its name is not
 `logto`, for that is the name of the settings that `orgtenancy.identity` exports.
+
+The names load when they are first used.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orgtenancy.identity.logto_sync.management import (
+        LogtoOrganization,
+        LogtoUser,
+        ManagementApi,
+    )
+    from orgtenancy.identity.logto_sync.membership import LogtoMembership
+    from orgtenancy.identity.logto_sync.reconciling import Reconciliation
+    from orgtenancy.identity.logto_sync.settings import LogtoSettings
+    from orgtenancy.identity.logto_sync.sync_plans import (
+        LeftAlone,
+        SyncFailure,
+        SyncItem,
+        SyncPlan,
+        SyncReport,
+    )
+
+_MODULES = {
+    "management": ("LogtoOrganization", "LogtoUser", "ManagementApi"),
+    "membership": ("LogtoMembership",),
+    "reconciling": ("Reconciliation",),
+    "settings": ("LogtoSettings",),
+    "sync_plans": ("LeftAlone", "SyncFailure", "SyncItem", "SyncPlan", "SyncReport"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "LeftAlone",
+    "LogtoMembership",
+    "LogtoOrganization",
+    "LogtoSettings",
+    "LogtoUser",
+    "ManagementApi",
+    "Reconciliation",
+    "SyncFailure",
+    "SyncItem",
+    "SyncPlan",
+    "SyncReport",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from orgtenancy.operations.lifecycle import Organizations
+from orgtenancy.organizations import Organization
 from orgtenancy.schemas import SchemaManager
 
 
@@ -16,6 +17,10 @@ class ControlBlock(
     AbstractContextManager[Session], AbstractAsyncContextManager[AsyncSession], Protocol
 ):
     """One transaction of the registry, sync or async."""
+
+
+class SessionBlock(AbstractContextManager[Session], Protocol):
+    """One transaction of an organization."""
 
 
 class Host(Protocol):
@@ -26,4 +31,8 @@ class Host(Protocol):
 
     def control_session(self) -> ControlBlock:
         """Return a block that is one transaction of the registry, with the app's rights."""
+        ...
+
+    def session(self, organization: str | Organization | None = None) -> SessionBlock:
+        """Return a block that is one transaction of an organization."""
         ...

@@ -1,4 +1,4 @@
-"""What an organization is called: its display name, its labels, and its id."""
+"""What an organization is called, and by whom: its display name, labels, id and source."""
 
 from __future__ import annotations
 
@@ -53,6 +53,21 @@ def set_attributes(
     return Changed(before, after)
 
 
+def link(database: Database, organization_id: str, source: str) -> Changed:
+    """Note where an organization that was made by hand is known too; nothing, if it is noted.
+
+    Its status does not matter: what is noted changes nothing for those who work in it.
+    """
+    with transaction_for(database, "link", organization_id) as connection:
+        held = hold(connection, organization_id)
+        before = held.organization
+        if before.source is not None:
+            return Changed(before, before)
+        after = _update(connection, organization_id, source=source)
+        audit.record(connection, ACTIONS["link"], organization_id, details={"source": source})
+    return Changed(before, after)
+
+
 def change_id(database: Database, organization_id: str, new_id: str) -> Changed:
     """Give an organization another id, and its schema the name that goes with it.
 
@@ -77,7 +92,10 @@ def change_id(database: Database, organization_id: str, new_id: str) -> Changed:
                 _refuse_if_taken(connection, new_id, new_schema)
                 # The row before the schema, as a claim does: two that want the same id would
                 # else wait for each other.
-                after = _update(connection, organization_id, id=new_id, schema_name=new_schema)
+                # Its source knows it under the old id, and would take the new one for gone.
+                after = _update(
+                    connection, organization_id, id=new_id, schema_name=new_schema, source=None
+                )
                 rename_schema = sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
                     sql.Identifier(before.schema_name), sql.Identifier(new_schema)
                 )
