@@ -16,5 +16,17 @@ Nothing here belongs into a running service.
 from orgtenancy.testing.issuer import LocalIssuer
 from orgtenancy.testing.keys import Signer, key_set
 from orgtenancy.testing.tokens import SHAPES, Shape, shape
+from orgtenancy.testing.webhooks import WEBHOOKS, SignedWebhook, logto_webhook, signed_webhook
 
-__all__ = ["SHAPES", "LocalIssuer", "Shape", "Signer", "key_set", "shape"]
+__all__ = [
+    "SHAPES",
+    "WEBHOOKS",
+    "LocalIssuer",
+    "Shape",
+    "SignedWebhook",
+    "Signer",
+    "key_set",
+    "logto_webhook",
+    "shape",
+    "signed_webhook",
+]

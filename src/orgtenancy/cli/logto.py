@@ -1,0 +1,74 @@
+"""`orgtenancy logto`: what Logto's webhooks say, done and looked at."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orgtenancy.cli.context import find_object, load_tenancy
+from orgtenancy.cli.output import Json, Table, show, tell
+from orgtenancy.identity.logto_sync.inbox import LogtoInbox
+from orgtenancy.identity.logto_sync.settings import LogtoSettings
+from orgtenancy.identity.logto_sync.worker import LogtoWorker
+from orgtenancy.schemas.fleet.signals import stopped_by_signals
+
+app = typer.Typer(
+    help="Organizations as they are at Logto; settings from ORGTENANCY_LOGTO_*.",
+    no_args_is_help=True,
+)
+
+_COLUMNS = ("ID", "RECEIVED", "EVENT", "SUBJECT", "STATUS", "ATTEMPTS", "ERROR")
+
+
+@app.command()
+def worker(
+    attributes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACKAGE.MODULE:FUNCTION",
+            help="Returns an organization's labels from what Logto says of it.",
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Do what is due, and end.")] = False,
+    json: Json = False,
+) -> None:
+    """Do what Logto's webhooks say, until a signal comes."""
+    labels = None if attributes is None else find_object(attributes)
+    with (
+        load_tenancy() as tenancy,
+        stopped_by_signals("the event that is worked on") as stop,
+    ):
+        worker = LogtoWorker(tenancy, LogtoSettings(), attributes=labels)
+        # Here rather than in the thread, so that what is wrong from the start is told at once.
+        worked_on = worker.run_while(stop.go_on)
+        if not once and stop.go_on():
+            tell(f"{worked_on} events were due; waiting for others")
+            with worker:
+                stop.event.wait()
+            worked_on = worker.worked_on
+    show(json, {"worked_on": worked_on}, f"{worked_on} events worked on")
+
+
+@app.command()
+def inbox(
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed.")] = False,
+    retry: Annotated[
+        int | None, typer.Option(metavar="ID", help="Let a failed one be tried again.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 20,
+    json: Json = False,
+) -> None:
+    """Show what became of Logto's webhooks, the last ones first."""
+    with load_tenancy() as tenancy:
+        events = LogtoInbox(tenancy)
+        if retry is not None:
+            events.retry(retry)
+            show(json, {"retried": retry}, f"event {retry} is tried again")
+            return
+        found = events.newest(limit=limit, only_failed=failed)
+    rows = [
+        (one.id, one.received_at, one.event, one.subject, one.status, one.attempts, one.error)
+        for one in found
+    ]
+    show(json, {"events": found}, Table(_COLUMNS, rows))
