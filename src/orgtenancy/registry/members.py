@@ -132,7 +132,9 @@ def _set(
             index_elements=list(key),
             set_={"status": given.excluded.status, "changed_at": given.excluded.changed_at},
             where=table.c.changed_at < given.excluded.changed_at,
-        )
+        ),
+        # SQLAlchemy keeps the count of an INSERT only when it is asked to.
+        execution_options={"preserve_rowcount": True},
     )
     news = changed.rowcount == 1
     if news:
