@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from orgtenancy import Tenancy
-from orgtenancy.identity.logto_sync.webhooks import LogtoWebhooks
+from orgtenancy.identity.logto_sync import LogtoWebhooks
 from orgtenancy.testing import logto_webhook, signed_webhook
 from tests.cli.projects import Project
-from tests.logto.world import KEY, request_of, settings
+from tests.logto.webhooks.world import KEY, request_of, settings
 from tests.schemas.databases import FreshDatabase, eventually
 
 

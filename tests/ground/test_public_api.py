@@ -73,6 +73,7 @@ ORGANIZATIONS = [
     "change_id",
     "fence",
     "get",
+    "link",
     "list",
     "purge",
     "purge_due",

@@ -8,13 +8,11 @@ import typer
 
 from orgtenancy.cli.context import find_object, load_tenancy
 from orgtenancy.cli.output import Json, Table, show, tell
-from orgtenancy.identity.logto_sync.inbox import LogtoInbox
-from orgtenancy.identity.logto_sync.settings import LogtoSettings
-from orgtenancy.identity.logto_sync.worker import LogtoWorker
+from orgtenancy.identity.logto_sync import LogtoInbox, LogtoSettings, LogtoWorker
 from orgtenancy.schemas.fleet.signals import stopped_by_signals
 
 app = typer.Typer(
-    help="Organizations as they are at Logto; settings from ORGTENANCY_LOGTO_*.",
+    help="Organizations as they are in Logto; settings from ORGTENANCY_LOGTO_*.",
     no_args_is_help=True,
 )
 

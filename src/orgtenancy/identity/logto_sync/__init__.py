@@ -2,4 +2,41 @@
 
 A package beside `providers/logto.py`, which is about Logto's tokens. Its name is not
 `logto`, for that is the name of the settings that `orgtenancy.identity` exports.
+
+The names load when they are first used.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orgtenancy.identity.logto_sync.inbox import LogtoInbox
+    from orgtenancy.identity.logto_sync.settings import LogtoSettings
+    from orgtenancy.identity.logto_sync.webhooks import LogtoWebhooks
+    from orgtenancy.identity.logto_sync.worker import LogtoWorker
+
+_MODULES = {
+    "inbox": ("LogtoInbox",),
+    "settings": ("LogtoSettings",),
+    "webhooks": ("LogtoWebhooks",),
+    "worker": ("LogtoWorker",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "LogtoInbox",
+    "LogtoSettings",
+    "LogtoWebhooks",
+    "LogtoWorker",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value

@@ -20,7 +20,6 @@ from orgtenancy.identity.logto_sync.events import (
     Unusable,
 )
 from orgtenancy.identity.logto_sync.host import Host
-from orgtenancy.identity.logto_sync.linking import link
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import audit, members
@@ -42,8 +41,8 @@ class Applier:
         host: The tenancy.
         attributes: Returns labels from Logto's organization, such as from its `customData`;
             labels that it does not return stay as they are. None takes over no labels.
-        refresh_members: Reads anew who is a member of an organization, as a webhook does not
-            always say it.
+        refresh_members: Reads anew who is a member of an organization, where a webhook does not
+            say it.
     """
 
     def __init__(
@@ -112,8 +111,7 @@ class Applier:
         self, organization: Organization, name: str | None, labels: Mapping[str, Any]
     ) -> None:
         if organization.source is None:
-            with self._database.admin_engine.begin() as connection:
-                link(connection, organization.id)
+            self._host.organizations.link(organization.id, source=SOURCE)
         if name is not None and organization.name != name:
             self._host.organizations.rename(organization.id, name)
         wanted = {**organization.attributes, **labels}

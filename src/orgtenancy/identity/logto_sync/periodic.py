@@ -30,6 +30,10 @@ class Sync(Protocol):
         """Make them alike, and write `logto.sync` into the audit; it can be killed anywhere."""
         ...
 
+    def refresh_members(self, organization_id: str) -> None:
+        """Read anew who is a member of one organization."""
+        ...
+
 
 class PeriodicSync:
     """Runs a reconciliation now and then, in a thread, and in one process at a time.

@@ -53,10 +53,9 @@ class LogtoWorker:
         attributes: Returns an organization's labels from what Logto says of it, such as from
             its `customData`; labels that it does not return stay as they are. None takes over
             no labels.
-        refresh_members: Called with an organization's id when its members changed and the
-            webhook does not say how.
-        sync: Compares all organizations with Logto's; done every `settings.sync_every`
-            seconds, in one of the processes.
+        sync: Compares all organizations with Logto's: every `settings.sync_every` seconds, in
+            one of the processes. Where `settings.sync_members` is set, it also reads the members
+            of an organization when a webhook says that they changed, and not how.
 
     Attributes:
         worked_on: How many events it has worked on.
@@ -72,11 +71,11 @@ class LogtoWorker:
         settings: LogtoSettings,
         *,
         attributes: Labels | None = None,
-        refresh_members: Callable[[str], object] | None = None,
         sync: Sync | None = None,
     ) -> None:
         database = host.schemas.builder.database
-        self._applier = Applier(host, attributes=attributes, refresh_members=refresh_members)
+        refresh = sync.refresh_members if sync is not None and settings.sync_members else None
+        self._applier = Applier(host, attributes=attributes, refresh_members=refresh)
         self._listens = database.settings.listen
         self._retention = database.settings.inbox_retention
         if self._retention < timedelta(seconds=settings.webhook_max_age + CLOCK_SKEW):

@@ -36,6 +36,7 @@ ACTIONS: Mapping[str, str] = {
     "purge": "purged",
     "rename": "renamed",
     "set_attributes": "attributes_set",
+    "link": "linked",
     "change_id": "id_changed",
 }
 

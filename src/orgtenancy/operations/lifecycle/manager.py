@@ -215,6 +215,18 @@ class Organizations(LifecycleEvents):
         changed = renaming.set_attributes(self._database, organization_id, attributes)
         return self._told("set_attributes", changed)
 
+    def link(self, organization_id: str, *, source: str) -> Organization:
+        """Note that an organization which was made by hand is another source's too.
+
+        A reconciliation with that source archives it from then on when it is gone there. One
+        that has a source keeps it. There is no event for it.
+
+        Args:
+            organization_id: Which organization.
+            source: Such as `logto`.
+        """
+        return self._told("link", renaming.link(self._database, organization_id, source))
+
     def change_id(self, organization_id: str, new_id: str) -> Organization:
         """Give an organization another id; its schema is renamed with it.
 
@@ -272,6 +284,7 @@ class Organizations(LifecycleEvents):
     purge_due_async = _in_thread(purge_due)
     rename_async = _in_thread(rename)
     set_attributes_async = _in_thread(set_attributes)
+    link_async = _in_thread(link)
     change_id_async = _in_thread(change_id)
     audit_async = _in_thread(audit)
 

@@ -1,4 +1,4 @@
-"""What an organization is called: its display name, its labels, and its id."""
+"""What an organization is called, and by whom: its display name, labels, id and source."""
 
 from __future__ import annotations
 
@@ -50,6 +50,21 @@ def set_attributes(
         # Their names only: a value may be what the audit should not keep for ever.
         details = {"names": sorted(attributes)}
         audit.record(connection, ACTIONS["set_attributes"], organization_id, details=details)
+    return Changed(before, after)
+
+
+def link(database: Database, organization_id: str, source: str) -> Changed:
+    """Note where an organization that was made by hand is known too; nothing, if it is noted.
+
+    Its status does not matter: what is noted changes nothing for those who work in it.
+    """
+    with transaction_for(database, "link", organization_id) as connection:
+        held = hold(connection, organization_id)
+        before = held.organization
+        if before.source is not None:
+            return Changed(before, before)
+        after = _update(connection, organization_id, source=source)
+        audit.record(connection, ACTIONS["link"], organization_id, details={"source": source})
     return Changed(before, after)
 
 

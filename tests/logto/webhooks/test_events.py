@@ -26,7 +26,7 @@ from orgtenancy.identity.logto_sync.events import (
     read_event,
 )
 from orgtenancy.testing import logto_webhook
-from tests.logto.world import recordings
+from tests.logto.webhooks.world import recordings
 
 ORGANIZATION, USER = "7zp7flxblujn", "afb6zw2tnuqy"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from orgtenancy import OrganizationStatus
 from orgtenancy.errors import OrganizationNotFound
-from orgtenancy.identity.logto_sync.worker import LogtoWorker
+from orgtenancy.identity.logto_sync import LogtoWorker
 from tests.lifecycle.worlds import CALLS, S, reach
-from tests.logto.world import World, ago, new_id, settings
+from tests.logto.webhooks.world import World, ago, new_id, settings
+from tests.schemas.databases import dsn
 from tests.support.reservations import reserve
 
 
@@ -226,21 +228,33 @@ def test_what_happened_to_a_user_last_counts(world: World) -> None:
     assert done == ["actor_suspended", "actor_resumed", "actor_suspended", "actor_deleted"]
 
 
-def test_members_that_changed_somehow_are_read_anew_and_caches_are_told(world: World) -> None:
-    asked: list[str] = []
-    worker = LogtoWorker(world.tenancy, settings(), refresh_members=asked.append)
+class Members:
+    """A reconciliation that is only asked for members."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+    def refresh_members(self, organization_id: str) -> None:
+        self.asked.append(organization_id)
+
+
+@pytest.mark.parametrize("sync_members", [True, False])
+def test_members_that_changed_somehow_are_read_anew_if_wanted_and_caches_are_told(
+    world: World, sync_members: bool
+) -> None:
+    members = Members()
+    worker = LogtoWorker(world.tenancy, settings(sync_members=sync_members), sync=members)
     one = new_id()
-    import psycopg
-
-    from tests.schemas.databases import dsn
-
     with psycopg.connect(dsn(world.database.url), autocommit=True) as listening:
         listening.execute("LISTEN orgtenancy_members")
         world.post("members_added", organization=one)
         world.post("applications_added", organization=one)
         worker.run_once()
         heard = [n.payload for n in listening.notifies(timeout=5, stop_after=2)]
-    assert asked == [one, one]
+    assert members.asked == ([one, one] if sync_members else [])
     assert heard == [one, one]
     assert world.outcomes() == ["done", "done"]
 

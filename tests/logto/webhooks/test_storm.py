@@ -15,7 +15,7 @@ import pytest
 
 from orgtenancy.testing import SignedWebhook, logto_webhook, signed_webhook
 from tests.adapters.asgi import request
-from tests.logto.world import KEY, World, app_of, new_id
+from tests.logto.webhooks.world import KEY, World, app_of, new_id
 from tests.registry.worker import Dialogue, dialogue
 from tests.schemas.databases import all_organizations, eventually
 
@@ -191,7 +191,7 @@ def working(world: World, seconds: float = 0) -> Iterator[Dialogue]:
         for u in (world.database.url, world.database.admin_url)
     ]
     with ExitStack() as stack:
-        worker = stack.enter_context(killable("tests.logto.working", *urls, str(seconds)))
+        worker = stack.enter_context(killable("tests.logto.webhooks.working", *urls, str(seconds)))
         assert worker.hear() == "begun"
         yield worker
 

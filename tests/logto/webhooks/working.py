@@ -1,4 +1,4 @@
-"""A worker in a process of its own: `python -m tests.logto.working URL ADMIN_URL SECONDS`.
+"""A worker in a process of its own: `python -m tests.logto.webhooks.working URL ADMIN_URL SECONDS`.
 
 Each event that provisions takes at least so many seconds. It says `begun` when it works, and
 for each of these events its subject; it ends when its input does.
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orgtenancy import Settings, Tenancy
-from orgtenancy.identity.logto_sync.worker import LogtoWorker
-from tests.logto.world import settings
+from orgtenancy.identity.logto_sync import LogtoWorker
+from tests.logto.webhooks.world import settings
 from tests.support.notes import notes
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from orgtenancy import Tenancy
 from orgtenancy.errors import ConfigurationError, SyncRefused
+from orgtenancy.identity.logto_sync import LogtoWorker
 from orgtenancy.identity.logto_sync.periodic import SYNC_ACTION, PeriodicSync
-from orgtenancy.identity.logto_sync.worker import LogtoWorker
 from orgtenancy.registry import audit
-from tests.logto.world import World, new_id, settings
+from tests.logto.webhooks.world import World, new_id, settings
 from tests.schemas.databases import eventually
 
 
@@ -30,6 +30,9 @@ class Counted:
         self.during()
         with self.tenancy._database.admin_engine.begin() as connection:
             audit.record(connection, SYNC_ACTION, None)
+
+    def refresh_members(self, organization_id: str) -> None:
+        raise NotImplementedError
 
 
 @pytest.fixture(autouse=True)

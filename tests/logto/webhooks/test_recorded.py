@@ -14,7 +14,7 @@ from orgtenancy import OrganizationStatus, Tenancy
 from orgtenancy.identity.logto_sync.webhooks import SIGNATURE_HEADER
 from orgtenancy.testing import signed_webhook
 from tests.adapters.asgi import Answer, request
-from tests.logto.world import KEY, World, app_of, new_id, recent, recordings
+from tests.logto.webhooks.world import KEY, World, app_of, new_id, recent, recordings
 from tests.schemas.databases import eventually
 
 USER = "afb6zw2tnuqy"

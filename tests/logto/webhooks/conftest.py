@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from orgtenancy import Tenancy, embedded
-from orgtenancy.identity.logto_sync.webhooks import LogtoWebhooks
-from tests.logto.world import World
+from orgtenancy.identity.logto_sync import LogtoWebhooks
+from tests.logto.webhooks.world import World
 from tests.schemas.databases import FreshDatabase, fresh_database
 
 

@@ -16,9 +16,7 @@ from starlette.routing import Route
 
 from orgtenancy import PageRequest, Tenancy
 from orgtenancy.errors import WebhookForged, WebhookRefused
-from orgtenancy.identity.logto_sync.settings import LogtoSettings
-from orgtenancy.identity.logto_sync.webhooks import LogtoWebhooks
-from orgtenancy.identity.logto_sync.worker import LogtoWorker
+from orgtenancy.identity.logto_sync import LogtoSettings, LogtoWebhooks, LogtoWorker
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.organizations import AuditEntry
 from orgtenancy.testing import SignedWebhook, logto_webhook, signed_webhook
@@ -26,7 +24,7 @@ from tests.schemas.databases import FreshDatabase
 
 KEY = "wN7LUP2GXmVBSnJwRRvyTQHsLxyz5c0A"
 
-RECORDINGS = Path(__file__).parent.parent / "data" / "logto" / "webhooks.jsonl"
+RECORDINGS = Path(__file__).parents[2] / "data" / "logto" / "webhooks.jsonl"
 
 
 def settings(**changes: Any) -> LogtoSettings:

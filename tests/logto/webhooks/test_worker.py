@@ -12,9 +12,9 @@ from sqlalchemy import make_url
 
 from orgtenancy import Settings, Tenancy
 from orgtenancy.errors import ConfigurationError
-from orgtenancy.identity.logto_sync.worker import LogtoWorker
+from orgtenancy.identity.logto_sync import LogtoWorker
 from orgtenancy.registry.inbox import MAX_ATTEMPTS
-from tests.logto.world import World, ago, new_id, settings
+from tests.logto.webhooks.world import World, ago, new_id, settings
 from tests.schemas.databases import FreshDatabase, dsn, eventually
 
 Labels = Callable[[Mapping[str, Any]], Mapping[str, Any]]

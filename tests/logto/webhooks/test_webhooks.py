@@ -18,7 +18,7 @@ from orgtenancy.identity.logto_sync.webhooks import SIGNATURE_HEADER, LogtoWebho
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.identity.webhooks import WebhookReceiver
 from orgtenancy.testing import WEBHOOKS, SignedWebhook, logto_webhook, signed_webhook
-from tests.logto.world import KEY, World, ago, recent, recordings, request_of, settings
+from tests.logto.webhooks.world import KEY, World, ago, recent, recordings, request_of, settings
 from tests.schemas.databases import FreshDatabase
 
 # What `openssl dgst -sha256 -hmac` says of recorded bodies.

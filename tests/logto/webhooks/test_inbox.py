@@ -14,7 +14,7 @@ from orgtenancy import Tenancy
 from orgtenancy.identity.logto_sync.events import SOURCE
 from orgtenancy.registry import inbox
 from orgtenancy.registry.inbox import InboxItem
-from tests.logto.world import World, ago
+from tests.logto.webhooks.world import World, ago
 from tests.schemas.databases import eventually
 
 BLOCKED = (
