@@ -149,7 +149,7 @@ def test_what_is_old_and_done_is_pruned_and_what_is_pending_stays(world: World) 
     for outcome in ("done", "failed", "done"):
         with claiming(world.tenancy) as (connection, item):
             assert item is not None
-            inbox.finish(connection, item, outcome)  # type: ignore[arg-type]
+            inbox.finish(connection, item, outcome)
     world.database.ask(
         "UPDATE orgtenancy.inbox SET finished_at = finished_at - interval '8 days', "
         "received_at = received_at - interval '8 days' WHERE subject <> 'o2'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def test_in_its_block_a_worker_hears_of_events_and_outside_it_is_gone(world: Wor
         for _ in range(3):
             one = new_id()
             world.post("organization_created", organization=one)
-            eventually(lambda one=one: _is_active(world, one), 10)
+            eventually(partial(_is_active, world, one), 10)
     assert threading.active_count() == before
     assert world.outcomes() == ["done"] * 3
 
