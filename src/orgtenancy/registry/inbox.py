@@ -1,8 +1,9 @@
 """Events of an identity provider: written before they are answered, worked on afterwards.
 
 Events of one subject are worked on one at a time, in the order in which they happened as far
-as they have arrived; those of different subjects by any number of workers at once. A worker
-that dies lets go of what it had.
+as they have arrived; those of different subjects by any number of workers at once. One that
+waits for another attempt is overtaken, so that a deletion does not wait for a new name: what an
+event does must not rest on the order alone. A worker that dies lets go of what it had.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ INBOX_CHANNEL = "orgtenancy_inbox"
 
 MAX_ATTEMPTS = 10
 
-_MAX_DELAY = 60.0  # seconds
+_FIRST_DELAY = 1.0  # seconds before the second attempt; doubled before each later one
+_MAX_DELAY = 60.0
 _MAX_ERROR = 2000  # characters
 
 # Of the two numbers of an advisory lock this is the first: "orgi" as a big-endian integer.
@@ -136,6 +138,7 @@ def claim_next(connection: Connection, source: str) -> InboxItem | None:
         earlier.c.source == inbox.c.source,
         earlier.c.subject == inbox.c.subject,
         earlier.c.status == "pending",
+        earlier.c.available_at <= func.now(),
         tuple_(earlier.c.occurred_at, earlier.c.id) < tuple_(inbox.c.occurred_at, inbox.c.id),
     )
     statement = (
@@ -212,7 +215,8 @@ def retry_later(connection: Connection, item: InboxItem, error: str) -> None:
     if item.attempts + 1 >= MAX_ATTEMPTS:
         finish(connection, item, "failed", error)
         return
-    delay = min(2.0**item.attempts, _MAX_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+    longest = min(_FIRST_DELAY * 2.0**item.attempts, _MAX_DELAY)
+    delay = longest * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
     connection.execute(
         update(inbox)
         .where(inbox.c.id == bindparam("key"))

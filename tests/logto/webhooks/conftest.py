@@ -38,3 +38,9 @@ def world(database: FreshDatabase, installed: Tenancy) -> World:
 @pytest.fixture
 def receiver(world: World) -> LogtoWebhooks:
     return world.receiver
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails waits until a test says that it is due, however slow the machine is."""
+    monkeypatch.setattr("orgtenancy.registry.inbox._FIRST_DELAY", 60.0)

@@ -118,6 +118,23 @@ def test_what_fails_is_tried_again_later_and_given_up_in_the_end(world: World) -
     assert worker.run_once() == 0
 
 
+def test_a_deletion_does_not_wait_for_what_fails_before_it(world: World) -> None:
+    def labels(data: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise LookupError
+
+    one = new_id()
+    world.tenancy.schemas.provision(one)
+    world.post("organization_updated", organization=one, at=ago(9))
+    worker_of(world.tenancy, labels).run_once()
+    world.post("organization_deleted", organization=one, at=ago(8))
+    worker_of(world.tenancy, labels).run_once()
+    assert world.outcomes() == ["pending", "done"]
+    assert not world.tenancy.schemas.get(one).is_active
+    world.make_due()
+    worker_of(world.tenancy, labels).run_once()
+    assert world.outcomes() == ["superseded", "done"]
+
+
 def test_what_failed_goes_on_when_it_is_asked_for(world: World) -> None:
     from orgtenancy.identity.logto_sync.inbox import LogtoInbox
 

@@ -19,7 +19,7 @@ from typing import Any, Self, cast
 import psycopg
 from psycopg import sql
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from orgtenancy.errors import ConfigurationError, InvalidOrganizationId
@@ -137,8 +137,8 @@ class LogtoWorker:
                         self._prune_now_and_then()
                         delay = _SLICE
                         self._wait(connection)
-            except (SQLAlchemyError, psycopg.Error) as error:
-                logger.warning("Logto's events are not worked on, trying again: %s", error)
+            except Exception as error:  # noqa: BLE001 - nobody else would see the thread end
+                logger.warning("Logto's events are not worked on, trying again: %s", _told(error))
                 self._stop.wait(delay)
                 delay = min(delay * 2, _MAX_DELAY)
 
