@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from threading import Event, Thread
 from typing import Any, Self, cast
@@ -101,7 +101,7 @@ class LogtoWorker:
 
     def run_while(self, go_on: Callable[[], bool]) -> int:
         """Work, as `run_once` does, as long as `go_on` says so before each event."""
-        with self._connected() as connection:
+        with self._engine.connect() as connection:
             return self._work(connection, go_on)
 
     def prune(self) -> int:
@@ -130,7 +130,7 @@ class LogtoWorker:
         delay = _SLICE
         while not self._stop.is_set():
             try:
-                with self._connected() as connection:
+                with self._engine.connect() as connection:
                     self._listen(connection)
                     while not self._stop.is_set():
                         self._work(connection, lambda: not self._stop.is_set())
@@ -141,13 +141,6 @@ class LogtoWorker:
                 logger.warning("Logto's events are not worked on, trying again: %s", _told(error))
                 self._stop.wait(delay)
                 delay = min(delay * 2, _MAX_DELAY)
-
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            # A prepared statement is none of the simple protocol: see `_stay_open`.
-            _driver(connection).prepare_threshold = None
-            yield connection
 
     def _listen(self, connection: Connection) -> None:
         if self._listens:
@@ -214,9 +207,9 @@ class LogtoWorker:
 def _stay_open(connection: Connection) -> None:
     """Let the transaction be idle for as long as the work on other connections takes.
 
-    A query of the simple protocol, which this is for having no parameters, also ends the one
-    before: until then its portal would hold a snapshot, and `CREATE INDEX CONCURRENTLY` of a
-    migration that the work starts would wait for this transaction, and so for itself.
+    It also ends the query before, whose portal would hold a snapshot: `CREATE INDEX
+    CONCURRENTLY` of a migration that the work starts would wait for this transaction, and so
+    for itself. It must be the last one before the work.
     """
     statement = "SET LOCAL idle_in_transaction_session_timeout TO 0"
     if _driver(connection).info.server_version >= 170000:
