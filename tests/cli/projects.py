@@ -101,6 +101,7 @@ class Project:
         return {
             "HOST_URL": self._database.url.render_as_string(hide_password=False),
             "HOST_ADMIN_URL": self._database.admin_url.render_as_string(hide_password=False),
+            "ORGTENANCY_LOGTO_ENDPOINT": "https://auth.example.com",
             "COLUMNS": "250",
         }
 

@@ -57,6 +57,8 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "drift check": ((), (0, 3)),
     "drift repair": ((), (0, 3)),
     "logto sync": (("--dry-run",), (0, 3)),
+    "logto worker": (("--once",), (0,)),
+    "logto inbox": (("--failed",), (0,)),
     "audit": (("acme", "--limit", "5"), (0,)),
     "doctor": ((), (0,)),
     "openapi": ((), (0,)),

@@ -54,7 +54,7 @@ def sync(
     """
     given = {"sync_members": members, "max_archived": max_archived}
     changes = {name: value for name, value in given.items() if value is not None}
-    settings = _settings(changes)
+    settings = logto_settings(changes)
     labels = None if attributes is None else find_object(attributes)
     with load_tenancy() as tenancy, ManagementApi(settings) as api:
         reconciliation = Reconciliation(tenancy, api, settings, attributes=labels)
@@ -66,7 +66,7 @@ def sync(
         raise typer.Exit(ExitCode.ATTENTION)
 
 
-def _settings(changes: Mapping[str, Any]) -> LogtoSettings:
+def logto_settings(changes: Mapping[str, Any]) -> LogtoSettings:
     """Return the settings of the environment, with what was given on the command line.
 
     Raises:

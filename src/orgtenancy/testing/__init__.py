@@ -19,5 +19,19 @@ from orgtenancy.testing.keys import Signer, key_set
 from orgtenancy.testing.logto import FakeLogto
 from orgtenancy.testing.logto_data import LogtoData
 from orgtenancy.testing.tokens import SHAPES, Shape, shape
+from orgtenancy.testing.webhooks import WEBHOOKS, SignedWebhook, logto_webhook, signed_webhook
 
-__all__ = ["SHAPES", "FakeLogto", "LocalIssuer", "LogtoData", "Shape", "Signer", "key_set", "shape"]
+__all__ = [
+    "SHAPES",
+    "WEBHOOKS",
+    "FakeLogto",
+    "LocalIssuer",
+    "LogtoData",
+    "Shape",
+    "SignedWebhook",
+    "Signer",
+    "key_set",
+    "logto_webhook",
+    "shape",
+    "signed_webhook",
+]

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orgtenancy.identity.logto_sync.inbox import LogtoInbox
     from orgtenancy.identity.logto_sync.management import (
         LogtoOrganization,
         LogtoUser,
@@ -27,22 +28,30 @@ if TYPE_CHECKING:
         SyncPlan,
         SyncReport,
     )
+    from orgtenancy.identity.logto_sync.webhooks import LogtoWebhooks
+    from orgtenancy.identity.logto_sync.worker import LogtoWorker
 
 _MODULES = {
+    "inbox": ("LogtoInbox",),
     "management": ("LogtoOrganization", "LogtoUser", "ManagementApi"),
     "membership": ("LogtoMembership",),
     "reconciling": ("Reconciliation",),
     "settings": ("LogtoSettings",),
     "sync_plans": ("LeftAlone", "SyncFailure", "SyncItem", "SyncPlan", "SyncReport"),
+    "webhooks": ("LogtoWebhooks",),
+    "worker": ("LogtoWorker",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "LeftAlone",
+    "LogtoInbox",
     "LogtoMembership",
     "LogtoOrganization",
     "LogtoSettings",
     "LogtoUser",
+    "LogtoWebhooks",
+    "LogtoWorker",
     "ManagementApi",
     "Reconciliation",
     "SyncFailure",
