@@ -153,7 +153,8 @@ def test_an_issuer_that_is_down_is_asked_once_per_cooldown(issuer: LocalIssuer) 
 @pytest.mark.slow
 def test_threads_wait_for_one_fetch_and_refuse_nothing(issuer: LocalIssuer) -> None:
     load = Load(issuer)
-    load.verifier.verify(load.token)  # the first fetch
+    forged = Signer("invented").sign({"iss": issuer.issuer})
+    load.verify(load.token)  # the first fetch
     with ThreadPoolExecutor(8) as threads:
         for second in range(10):
             if second == 5:
@@ -165,5 +166,8 @@ def test_threads_wait_for_one_fetch_and_refuse_nothing(issuer: LocalIssuer) -> N
                 # All of them at once, and each of them with the newest token.
                 tokens = [load.token] * (RATE // 5)
                 assert all(claims["sub"] == "alice" for claims in threads.map(load.verify, tokens))
+                if second >= 5:
+                    with pytest.raises((Unauthenticated, IdentityProviderUnavailable)):
+                        load.verify(forged)
                 load.clock.now += 1 / 5
     load.check_fetches(2)

@@ -246,3 +246,29 @@ def test_a_purge_that_meets_who_holds_a_table_gives_way_and_can_go_on(
     assert installed.organizations.get(organization_id).status is S.PURGED
     failed = [e for e in history(installed, organization_id, done=False) if e.result == "failed"]
     assert [e.action for e in failed] == ["purged"]
+
+
+def test_one_that_cannot_be_purged_does_not_keep_the_others(
+    database: FreshDatabase, installed: Tenancy, caplog: pytest.LogCaptureFixture
+) -> None:
+    organizations = installed.organizations
+    first, second = (reach(installed, S.ACTIVE) for _ in range(2))
+    role = organizations.get(first).role_name
+    elsewhere = f"{database.name}_elsewhere"
+    database.ask(f"CREATE DATABASE {elsewhere}")
+    try:
+        # A role belongs to the whole server, and goes only when nothing refers to it.
+        with psycopg.connect(dsn(database.admin_url.set(database=elsewhere))) as connection:
+            connection.execute(
+                f'CREATE SCHEMA kept; GRANT USAGE ON SCHEMA kept TO "{role}"'.encode()
+            )
+        for organization_id in (first, second):
+            organizations.archive(organization_id, grace=timedelta())
+        assert organizations.purge_due() == [second]
+        assert "could not be purged" in caplog.text
+        *_, failed = history(installed, first, done=False)
+        assert (failed.action, failed.result) == ("purged", "failed")
+        assert organizations.get(first).status is S.ARCHIVED
+    finally:
+        database.ask(f"DROP DATABASE {elsewhere}")
+    assert organizations.purge_due() == [first]

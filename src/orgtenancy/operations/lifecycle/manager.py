@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import RegistryError, SchemaError
 from orgtenancy.operations.lifecycle import purging, renaming
@@ -187,6 +189,8 @@ class Organizations(LifecycleEvents):
     def purge_due(self, *, at: datetime | None = None, limit: int = 100) -> Sequence[str]:
         """Purge those whose grace period is over, and go on where a purge was broken off.
 
+        One that cannot be purged is logged and audited, and does not keep the others.
+
         Args:
             at: What time it is, if not what the server says.
             limit: How many at the most: to drop a role costs every backend something.
@@ -204,6 +208,12 @@ class Organizations(LifecycleEvents):
             except (RegistryError, SchemaError) as error:
                 # Restored or dropped since we looked, or busy: no reason to keep the others.
                 logger.info("%r is left for later: %s", organization_id, error)
+            except DBAPIError as error:
+                if isinstance(error, OperationalError | InterfaceError):
+                    raise  # the server's trouble, and so everybody's
+                # Something refers to its role, for instance: whoever waits longest comes
+                # first, and would keep the others for ever.
+                logger.warning("%r could not be purged: %s", organization_id, error)
         return purged
 
     def rename(self, organization_id: str, name: str) -> Organization:
