@@ -186,6 +186,13 @@ inbox = Table(
         "id",
         postgresql_where=text("status = 'pending'"),
     ),
+    Index(
+        "inbox_due_idx",
+        "source",
+        "occurred_at",
+        "id",
+        postgresql_where=text("status = 'pending'"),
+    ),
     Index("inbox_subject_idx", "source", "subject", "event"),
 )
 

@@ -241,6 +241,13 @@ def upgrade() -> None:
         ["source", "subject", "occurred_at", "id"],
         postgresql_where=sa.text("status = 'pending'"),
     )
+    # By which the next one is found, and the one above whether an earlier one waits.
+    op.create_index(
+        "inbox_due_idx",
+        "inbox",
+        ["source", "occurred_at", "id"],
+        postgresql_where=sa.text("status = 'pending'"),
+    )
     op.create_index("inbox_subject_idx", "inbox", ["source", "subject", "event"])
     op.create_table(
         "members",
