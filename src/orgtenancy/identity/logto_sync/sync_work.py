@@ -54,14 +54,7 @@ class Work:
         about_members = [item for item in items if item.action in _ABOUT_MEMBERS]
         others = [item for item in items if item.action not in _ABOUT_MEMBERS]
         if organization_id is not None and others:
-            if not self._is_as_planned(organization_id, others[0]):
-                reason = "it changed meanwhile"
-                self.left_alone.append(LeftAlone(organization_id=organization_id, reason=reason))
-                return
-            for item in others:
-                with self._failures_of(organization_id, item.action):
-                    self._change(organization_id, item)
-                    self.done[item.action] += 1
+            self._change_as_planned(organization_id, others)
         if about_members:
             with self._failures_of(organization_id, about_members[0].action):
                 self.write_members(about_members)
@@ -85,6 +78,16 @@ class Work:
             return
         except Exception as error:  # noqa: BLE001 - the host's own function may raise anything
             self._fail(organization_id, "on_member", error)
+
+    def _change_as_planned(self, organization_id: str, items: Sequence[SyncItem]) -> None:
+        if not self._is_as_planned(organization_id, items[0]):
+            left = LeftAlone(organization_id=organization_id, reason="it changed meanwhile")
+            self.left_alone.append(left)
+            return
+        for item in items:
+            with self._failures_of(organization_id, item.action):
+                self._change(organization_id, item)
+                self.done[item.action] += 1
 
     def _is_as_planned(self, organization_id: str, first: SyncItem) -> bool:
         row = find_row(self._host, organization_id)
