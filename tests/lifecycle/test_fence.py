@@ -73,15 +73,56 @@ def test_a_fence_that_cannot_drain_stays_and_can_be_drained_again(
     write(installed, organization.id, 2)
 
 
-def test_a_fence_can_be_lifted_while_it_drains(database: FreshDatabase, installed: Tenancy) -> None:
+def test_a_fence_that_is_lifted_while_it_drains_says_so_and_holds_nobody_up(
+    database: FreshDatabase, installed: Tenancy
+) -> None:
     organization_id = reach(installed, S.ACTIVE)
+    told: list[str] = []
+
+    def fence() -> None:
+        try:
+            installed.organizations.fence(organization_id, wait=60)
+        except OrganizationBusy as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=fence)
     with database.tenancy() as other, other.session(organization_id) as session:
         session.connection().exec_driver_sql("INSERT INTO notes VALUES (1, '')")
-        thread = threading.Thread(target=installed.organizations.fence, args=[organization_id])
         thread.start()
         eventually(lambda: database.ask(WAITING))
         assert installed.organizations.unfence(organization_id).is_active
-    thread.join(20)
+        # The first writer goes on, and yet the next one does not wait for the fence.
+        with installed.session(organization_id) as second:
+            second.connection().exec_driver_sql("SET LOCAL lock_timeout = '20s'")
+            second.connection().exec_driver_sql("INSERT INTO notes VALUES (2, '')")
+    thread.join(30)
+    assert len(told) == 1
+    assert "somebody changed that meanwhile" in told[0]
+
+
+def test_a_fence_that_was_lifted_and_set_again_while_it_drained_says_so(
+    database: FreshDatabase, installed: Tenancy
+) -> None:
+    # Somebody may have begun to write in between, in a table that was looked at already.
+    organization_id = reach(installed, S.ACTIVE)
+    told: list[str] = []
+
+    def fence() -> None:
+        try:
+            installed.organizations.fence(organization_id, wait=60)
+        except OrganizationBusy as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=fence)
+    with database.tenancy() as other, other.session(organization_id) as session:
+        session.connection().exec_driver_sql("INSERT INTO notes VALUES (1, '')")
+        thread.start()
+        eventually(lambda: database.ask(WAITING))
+        installed.organizations.unfence(organization_id)
+        with pytest.raises(OrganizationBusy):
+            installed.organizations.fence(organization_id, wait=0.05)
+    thread.join(30)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("tables", [0, 1, pytest.param(45, marks=pytest.mark.slow)])

@@ -125,7 +125,8 @@ class Organizations(LifecycleEvents):
             reason: Why, for people.
             wait: Seconds to wait for writes; `fence_timeout` of the settings if not given.
                 Past them it raises `OrganizationBusy`, and the organization stays fenced:
-                call it again, or `unfence`.
+                call it again, or `unfence`. It raises that too if somebody lifts the fence
+                meanwhile.
         """
         changed = change(self._database, "fence", organization_id, reason=reason)
         fenced = self._told("fence", changed)
