@@ -295,12 +295,12 @@ class Unauthenticated(IdentityError):
 
 
 class IdentityProviderUnavailable(IdentityError):
-    """A token cannot be checked now, because the issuer's keys cannot be fetched.
+    """The identity provider cannot be asked now: for the keys of a token, or by its API.
 
     The token may well be good: this is no `Unauthenticated`.
 
     Attributes:
-        retry_after: Seconds after which the keys are fetched again.
+        retry_after: Seconds after which it is asked again.
     """
 
     code = "identity_provider_unavailable"

@@ -42,7 +42,7 @@ def run_all(tenancy: Tenancy, organization_id: str, schedule: list[list[str]]) -
             told[event.kind] += 1
 
     for action in ACTIONS.values():
-        if action != "attributes_set":
+        if action not in ("attributes_set", "linked"):
             getattr(tenancy.organizations, f"on_{action}")(note)
 
     def live(names: list[str]) -> None:

@@ -351,6 +351,6 @@ def test_without_httpx_the_error_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, fake: FakeLogto
 ) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
-    monkeypatch.delitem(sys.modules, "orgtenancy.identity.logto_sync.requesting", raising=False)
+    monkeypatch.delitem(sys.modules, "orgtenancy.identity.logto_sync.api.requesting", raising=False)
     with pytest.raises(ConfigurationError, match=r"orgtenancy\[logto\]"):
         ManagementApi(fake.settings())

@@ -17,7 +17,7 @@ from orgtenancy.errors import (
     IdentityProviderUnavailable,
     ProvisioningFailed,
 )
-from orgtenancy.identity.logto_sync.management import Listing
+from orgtenancy.identity.logto_sync.api.management import Listing
 from tests.logto.times import Clock
 from tests.logto.worlds import World, snapshot
 from tests.schemas.conftest import MakeModule

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from orgtenancy import Organization
 from orgtenancy.errors import Conflict
 from orgtenancy.identity.logto_sync import LogtoUser
-from orgtenancy.identity.logto_sync.management import Listing
+from orgtenancy.identity.logto_sync.api.management import Listing
 from orgtenancy.registry import members
 from tests.logto.worlds import World, remember
 from tests.schemas.databases import FreshDatabase

@@ -7,8 +7,8 @@ from typing import Any
 
 from orgtenancy import Organization, PageRequest, Tenancy
 from orgtenancy.identity.logto_sync import LogtoUser, ManagementApi, Reconciliation
-from orgtenancy.identity.logto_sync.sync_planning import Labels
-from orgtenancy.identity.logto_sync.sync_work import OnMember
+from orgtenancy.identity.logto_sync.reconciliation.planning import Labels
+from orgtenancy.identity.logto_sync.reconciliation.work import OnMember
 from orgtenancy.organizations import AuditEntry
 from orgtenancy.testing import FakeLogto
 from tests.schemas.databases import FreshDatabase, all_organizations

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orgtenancy.identity.logto_sync import events
-from orgtenancy.identity.logto_sync.events import (
+from orgtenancy.identity.logto_sync.inbound.events import (
     Action,
     ArchiveOrganization,
     Ignore,

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from orgtenancy import Tenancy
-from orgtenancy.identity.logto_sync.events import SOURCE
+from orgtenancy.identity.logto_sync.names import SOURCE
 from orgtenancy.registry import inbox
 from orgtenancy.registry.inbox import InboxItem
 from orgtenancy.schemas.waiting import limit_lock_wait

@@ -11,7 +11,8 @@ import pytest
 from orgtenancy import Tenancy
 from orgtenancy.errors import ConfigurationError, SyncRefused
 from orgtenancy.identity.logto_sync import LogtoWorker
-from orgtenancy.identity.logto_sync.periodic import SYNC_ACTION, PeriodicSync
+from orgtenancy.identity.logto_sync.names import SYNC_ACTION
+from orgtenancy.identity.logto_sync.reconciliation.periodic import PeriodicSync
 from orgtenancy.registry import audit
 from tests.logto.webhooks.world import World, new_id, settings
 from tests.schemas.databases import eventually
@@ -108,7 +109,7 @@ def test_a_worker_goes_on_while_a_reconciliation_is_under_way(world: World) -> N
 def test_the_end_of_the_block_does_not_wait_for_long(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("orgtenancy.identity.logto_sync.periodic._PATIENCE", 0.1)
+    monkeypatch.setattr("orgtenancy.identity.logto_sync.reconciliation.periodic._PATIENCE", 0.1)
     begun, go_on = threading.Event(), threading.Event()
 
     def wait() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orgtenancy import OrganizationStatus, Tenancy
-from orgtenancy.identity.logto_sync.webhooks import SIGNATURE_HEADER
+from orgtenancy.identity.logto_sync.inbound.webhooks import SIGNATURE_HEADER
 from orgtenancy.testing import signed_webhook
 from tests.adapters.asgi import Answer, request
 from tests.logto.webhooks.world import KEY, World, app_of, new_id, recent, recordings

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from orgtenancy.errors import ConfigurationError, WebhookForged, WebhookRefused
 from orgtenancy.identity.logto_sync import webhooks
-from orgtenancy.identity.logto_sync.webhooks import SIGNATURE_HEADER, LogtoWebhooks
+from orgtenancy.identity.logto_sync.inbound.webhooks import SIGNATURE_HEADER, LogtoWebhooks
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.identity.webhooks import WebhookReceiver
 from orgtenancy.testing import WEBHOOKS, SignedWebhook, logto_webhook, signed_webhook

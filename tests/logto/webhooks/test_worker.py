@@ -136,7 +136,7 @@ def test_a_deletion_does_not_wait_for_what_fails_before_it(world: World) -> None
 
 
 def test_what_failed_goes_on_when_it_is_asked_for(world: World) -> None:
-    from orgtenancy.identity.logto_sync.inbox import LogtoInbox
+    from orgtenancy.identity.logto_sync.inbound.inbox import LogtoInbox
 
     def labels(data: Mapping[str, Any]) -> Mapping[str, Any]:
         raise LookupError

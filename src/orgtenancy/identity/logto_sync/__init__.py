@@ -12,34 +12,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orgtenancy.identity.logto_sync.inbox import LogtoInbox
-    from orgtenancy.identity.logto_sync.management import (
+    from orgtenancy.identity.logto_sync.api.management import (
         LogtoOrganization,
         LogtoUser,
         ManagementApi,
     )
+    from orgtenancy.identity.logto_sync.inbound.inbox import LogtoInbox
+    from orgtenancy.identity.logto_sync.inbound.webhooks import LogtoWebhooks
+    from orgtenancy.identity.logto_sync.inbound.worker import LogtoWorker
     from orgtenancy.identity.logto_sync.membership import LogtoMembership
-    from orgtenancy.identity.logto_sync.reconciling import Reconciliation
-    from orgtenancy.identity.logto_sync.settings import LogtoSettings
-    from orgtenancy.identity.logto_sync.sync_plans import (
+    from orgtenancy.identity.logto_sync.reconciliation.plans import (
         LeftAlone,
         SyncFailure,
         SyncItem,
         SyncPlan,
         SyncReport,
     )
-    from orgtenancy.identity.logto_sync.webhooks import LogtoWebhooks
-    from orgtenancy.identity.logto_sync.worker import LogtoWorker
+    from orgtenancy.identity.logto_sync.reconciliation.reconciling import Reconciliation
+    from orgtenancy.identity.logto_sync.settings import LogtoSettings
 
 _MODULES = {
-    "inbox": ("LogtoInbox",),
-    "management": ("LogtoOrganization", "LogtoUser", "ManagementApi"),
+    "inbound.inbox": ("LogtoInbox",),
+    "api.management": ("LogtoOrganization", "LogtoUser", "ManagementApi"),
     "membership": ("LogtoMembership",),
-    "reconciling": ("Reconciliation",),
+    "reconciliation.reconciling": ("Reconciliation",),
     "settings": ("LogtoSettings",),
-    "sync_plans": ("LeftAlone", "SyncFailure", "SyncItem", "SyncPlan", "SyncReport"),
-    "webhooks": ("LogtoWebhooks",),
-    "worker": ("LogtoWorker",),
+    "reconciliation.plans": ("LeftAlone", "SyncFailure", "SyncItem", "SyncPlan", "SyncReport"),
+    "inbound.webhooks": ("LogtoWebhooks",),
+    "inbound.worker": ("LogtoWorker",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""What is needed of a tenancy: identity is below it and cannot import it."""
+"""What is needed of a tenancy, which is above and cannot be imported, and what it calls Logto."""
 
 from __future__ import annotations
 

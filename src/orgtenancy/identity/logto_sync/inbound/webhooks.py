@@ -20,8 +20,9 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from orgtenancy.errors import ConfigurationError, WebhookForged, WebhookRefused
-from orgtenancy.identity.logto_sync.events import SOURCE, LogtoEvent, read_event
 from orgtenancy.identity.logto_sync.host import Host
+from orgtenancy.identity.logto_sync.inbound.events import LogtoEvent, read_event
+from orgtenancy.identity.logto_sync.names import SOURCE
 from orgtenancy.identity.logto_sync.settings import LogtoSettings
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.identity.webhooks import Receipt

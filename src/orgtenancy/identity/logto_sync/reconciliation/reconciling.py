@@ -6,28 +6,24 @@ It can be killed anywhere, and run again: each step is one transaction, and done
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from orgtenancy.context import acting
 from orgtenancy.errors import IdentityProviderRefused, SyncRefused
+from orgtenancy.identity.logto_sync.api.management import LogtoUser, ManagementApi
 from orgtenancy.identity.logto_sync.host import Host
-from orgtenancy.identity.logto_sync.management import LogtoUser, ManagementApi
-from orgtenancy.identity.logto_sync.settings import LogtoSettings
-from orgtenancy.identity.logto_sync.sync_members import plan_actors, plan_members
-from orgtenancy.identity.logto_sync.sync_planning import (
+from orgtenancy.identity.logto_sync.names import SYNC_ACTION, SYNC_ORIGIN
+from orgtenancy.identity.logto_sync.reconciliation.members import plan_actors, plan_members
+from orgtenancy.identity.logto_sync.reconciliation.planning import (
     Comparison,
     Labels,
     clock_of,
     read,
     too_many,
 )
-from orgtenancy.identity.logto_sync.sync_plans import LeftAlone, SyncPlan, SyncReport
-from orgtenancy.identity.logto_sync.sync_work import OnMember, Work
+from orgtenancy.identity.logto_sync.reconciliation.plans import LeftAlone, SyncPlan, SyncReport
+from orgtenancy.identity.logto_sync.reconciliation.work import OnMember, Work
+from orgtenancy.identity.logto_sync.settings import LogtoSettings
 from orgtenancy.registry import audit
-
-#: What the audit calls a reconciliation that came to its end, and where its work comes from.
-SYNC_ACTION: Final = "logto.sync"
-ORIGIN: Final = "logto:sync"
 
 
 class Reconciliation:
@@ -110,7 +106,7 @@ class Reconciliation:
             SyncRefused: If the plan archives more than is allowed; nothing was changed.
             Exception: If the database is gone; what was done before stays done.
         """
-        with acting(None, ORIGIN):
+        with acting(None, SYNC_ORIGIN):
             if len(plan.archived) > self._settings.max_archived:
                 error = too_many(plan.archived, self._settings.max_archived)
                 self._record_refusal(error)
@@ -152,7 +148,7 @@ class Reconciliation:
             plan = self.plan()
         except SyncRefused as error:
             if not dry_run:
-                with acting(None, ORIGIN):
+                with acting(None, SYNC_ORIGIN):
                     self._record_refusal(error)
             raise
         if dry_run:
@@ -172,7 +168,7 @@ class Reconciliation:
         """
         work = Work(self._host, clock_of(self._host))
         items, users = plan_members(self._host, self._api, organization_id)
-        with acting(None, ORIGIN):
+        with acting(None, SYNC_ORIGIN):
             work.write_members(items)
             if self._on_member is not None:
                 work.tell(organization_id, tuple(users.values()), self._on_member)

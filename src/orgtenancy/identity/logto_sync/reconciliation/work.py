@@ -13,11 +13,12 @@ import psycopg
 from sqlalchemy.orm import Session
 
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable, OrgTenancyError
+from orgtenancy.identity.logto_sync.api.management import LogtoUser
 from orgtenancy.identity.logto_sync.host import Host
-from orgtenancy.identity.logto_sync.management import LogtoUser
-from orgtenancy.identity.logto_sync.sync_members import write_item
-from orgtenancy.identity.logto_sync.sync_planning import find_row
-from orgtenancy.identity.logto_sync.sync_plans import SOURCE, LeftAlone, SyncFailure, SyncItem
+from orgtenancy.identity.logto_sync.names import SOURCE
+from orgtenancy.identity.logto_sync.reconciliation.members import write_item
+from orgtenancy.identity.logto_sync.reconciliation.planning import find_row
+from orgtenancy.identity.logto_sync.reconciliation.plans import LeftAlone, SyncFailure, SyncItem
 from orgtenancy.organizations import Organization, OrganizationStatus
 
 #: Called with a session of an organization for each member of it.

@@ -23,12 +23,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from orgtenancy.errors import ConfigurationError, InvalidOrganizationId
-from orgtenancy.identity.logto_sync.applying import Applier, Labels
-from orgtenancy.identity.logto_sync.events import SOURCE, SUPERSEDED_BY, action_of
 from orgtenancy.identity.logto_sync.host import Host
-from orgtenancy.identity.logto_sync.periodic import PeriodicSync, Sync
+from orgtenancy.identity.logto_sync.inbound.applying import Applier, Labels
+from orgtenancy.identity.logto_sync.inbound.events import SUPERSEDED_BY, action_of
+from orgtenancy.identity.logto_sync.inbound.webhooks import CLOCK_SKEW
+from orgtenancy.identity.logto_sync.names import SOURCE
+from orgtenancy.identity.logto_sync.reconciliation.periodic import PeriodicSync, Sync
 from orgtenancy.identity.logto_sync.settings import LogtoSettings
-from orgtenancy.identity.logto_sync.webhooks import CLOCK_SKEW
 from orgtenancy.registry import inbox
 from orgtenancy.registry.inbox import InboxItem
 

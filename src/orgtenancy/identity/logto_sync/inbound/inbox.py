@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orgtenancy.errors import RegistryError
-from orgtenancy.identity.logto_sync.events import SOURCE
 from orgtenancy.identity.logto_sync.host import Host
+from orgtenancy.identity.logto_sync.names import SOURCE
 from orgtenancy.registry import inbox
 from orgtenancy.registry.inbox import InboxEntry
 

@@ -15,14 +15,15 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from sqlalchemy import Row, func, select
 
 from orgtenancy.errors import InvalidOrganizationId, SyncRefused
-from orgtenancy.identity.logto_sync.host import Host
-from orgtenancy.identity.logto_sync.management import (
+from orgtenancy.identity.logto_sync.api.management import (
     Listing,
     LogtoEntry,
     LogtoOrganization,
     ManagementApi,
 )
-from orgtenancy.identity.logto_sync.sync_plans import SOURCE, LeftAlone, SyncItem
+from orgtenancy.identity.logto_sync.host import Host
+from orgtenancy.identity.logto_sync.names import SOURCE
+from orgtenancy.identity.logto_sync.reconciliation.plans import LeftAlone, SyncItem
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import OrganizationStatus
 from orgtenancy.registry.tables import organizations

@@ -22,7 +22,7 @@ from orgtenancy.errors import ConfigurationError, IdentityProviderUnavailable
 from orgtenancy.identity.logto_sync.settings import LogtoSettings
 
 if TYPE_CHECKING:
-    from orgtenancy.identity.logto_sync.requesting import Answer, Requester
+    from orgtenancy.identity.logto_sync.api.requesting import Answer, Requester
 
 # What a request waits for at the most that somebody else waits for.
 _BRIEFLY = 5.0
@@ -236,7 +236,7 @@ class ManagementApi:
 
     def _expect_success(self, answer: Answer, path: str) -> None:
         if answer.status != 200:
-            from orgtenancy.identity.logto_sync.requesting import refused
+            from orgtenancy.identity.logto_sync.api.requesting import refused
 
             raise refused(answer, f"does not let us read {path}")
 
@@ -245,7 +245,7 @@ def _requester(
     settings: LogtoSettings, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Requester:
     try:
-        from orgtenancy.identity.logto_sync.requesting import Requester
+        from orgtenancy.identity.logto_sync.api.requesting import Requester
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from orgtenancy.context import acting
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable, TransitionRefused
-from orgtenancy.identity.logto_sync.events import (
-    SOURCE,
+from orgtenancy.identity.logto_sync.host import Host
+from orgtenancy.identity.logto_sync.inbound.events import (
     Action,
     ArchiveOrganization,
     Ignore,
@@ -19,7 +19,7 @@ from orgtenancy.identity.logto_sync.events import (
     SetActor,
     Unusable,
 )
-from orgtenancy.identity.logto_sync.host import Host
+from orgtenancy.identity.logto_sync.names import SOURCE
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import audit, members

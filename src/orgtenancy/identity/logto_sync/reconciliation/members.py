@@ -11,10 +11,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
+from orgtenancy.identity.logto_sync.api.management import LogtoUser, ManagementApi
 from orgtenancy.identity.logto_sync.host import Host
-from orgtenancy.identity.logto_sync.management import LogtoUser, ManagementApi
-from orgtenancy.identity.logto_sync.sync_planning import read
-from orgtenancy.identity.logto_sync.sync_plans import SyncItem
+from orgtenancy.identity.logto_sync.reconciliation.planning import read
+from orgtenancy.identity.logto_sync.reconciliation.plans import SyncItem
 from orgtenancy.registry import audit, members
 from orgtenancy.registry.tables import actors
 from orgtenancy.registry.tables import members as members_table

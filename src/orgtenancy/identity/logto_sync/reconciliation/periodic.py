@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from threading import Event, Thread
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
 from sqlalchemy import func, select
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError
+from orgtenancy.identity.logto_sync.names import SYNC_ACTION
 from orgtenancy.registry.tables import audit
 from orgtenancy.schemas.fleet.lock import PlacementLock
-
-#: What the audit calls a reconciliation that came to its end.
-SYNC_ACTION: Final = "logto.sync"
 
 _MAX_PAUSE = 60.0  # seconds between looks at whether it is time
 _PATIENCE = 10.0  # seconds that a stop waits for one that is under way

@@ -14,9 +14,6 @@ from typing import Any, Final, TypeAlias
 
 from orgtenancy.registry.members import ActorStatus
 
-#: The name of Logto in the registry: in the inbox, and as an organization's source.
-SOURCE: Final = "logto"
-
 CREATED: Final = "Organization.Created"
 UPDATED: Final = "Organization.Data.Updated"
 DELETED: Final = "Organization.Deleted"

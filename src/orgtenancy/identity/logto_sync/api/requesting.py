@@ -23,7 +23,7 @@ from orgtenancy.errors import (
     IdentityProviderRefused,
     IdentityProviderUnavailable,
 )
-from orgtenancy.identity.logto_sync.pacing import (
+from orgtenancy.identity.logto_sync.api.pacing import (
     MAX_ATTEMPTS,
     Pace,
     Patience,

@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orgtenancy.identity.logto_sync.management import LogtoUser
-
-#: What the registry calls Logto.
-SOURCE: Final = "logto"
+from orgtenancy.identity.logto_sync.api.management import LogtoUser
 
 SyncAction: TypeAlias = Literal[
     "provision",

@@ -1,0 +1,1 @@
+"""What Logto answers when it is asked: all organizations compared, and made alike."""
