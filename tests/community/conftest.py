@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -12,21 +13,18 @@ from psycopg import sql
 from orgtenancy import Organization, Tenancy, embedded
 from orgtenancy.community.models import metadata
 
-#: Where the async engine is left to the slow tests: the rules are those of the sync one, which
-#: it calls, and what is different about it has tests of its own.
-SYNC_AT_FIRST = {
-    "test_conversation_races.py",
-    "test_groups.py",
-    "test_members.py",
-    "test_membership_races.py",
-    "test_membership_rules.py",
-    "test_search.py",
-}
+#: Where the quick tests use the async engine too. Elsewhere it is left to the slow ones: the
+#: rules are those of the sync one, which it calls, and what is different about it has tests of
+#: its own.
+ASYNC_TOO = {"test_feed.py", "test_likes.py", "test_messages.py", "test_state_machine.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
     for item in items:
-        if item.path.name in SYNC_AT_FIRST and "async" in item.name.partition("[")[2]:
+        if item.path.parent != here or item.path.name in ASYNC_TOO:
+            continue
+        if "async" in item.name.partition("[")[2]:
             item.add_marker(pytest.mark.slow)
 
 

@@ -95,6 +95,7 @@ def test_a_stream_may_end_at_any_time(visit: Visit) -> None:
         assert next(heard) == ("message", event_of(sender, talk))
 
 
+@pytest.mark.slow
 def test_streams_that_wait_hold_no_connection_of_the_database(visit: Visit) -> None:
     sender, receiver = visit(A), visit(B)
     talk = open_talk(sender, B)

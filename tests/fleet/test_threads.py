@@ -71,6 +71,7 @@ def assert_all_correct(host: Host, tenancy: Tenancy, job_id: int) -> None:
     ) == [(0,)]
 
 
+@pytest.mark.slow
 def test_eight_threads_mix_rendered_online_and_autocommit_revisions(host: Host) -> None:
     tenancy = three_modules(host, 8)
     job = tenancy.schemas.fleet.migrate(options=MANY)

@@ -396,6 +396,7 @@ def forking(database: FreshDatabase, organization_id: str, how: str) -> Iterator
         yield process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_listens_on_a_connection_of_its_own(
     database: FreshDatabase, tenancy: Tenancy

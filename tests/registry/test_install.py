@@ -118,6 +118,7 @@ def test_the_registrys_migrations_make_the_tables_that_the_code_uses(
             assert compare_metadata(context, metadata) == []
 
 
+@pytest.mark.slow
 def test_processes_that_install_at_once_all_succeed(bare_database: FreshDatabase) -> None:
     urls = [
         u.render_as_string(hide_password=False)

@@ -227,6 +227,7 @@ def test_provisioning_does_not_reopen_what_was_closed(
     assert installed.schemas.get("acme").status is status
 
 
+@pytest.mark.slow
 def test_two_processes_of_eight_threads_make_one_organization(
     bare_database: FreshDatabase, installed: Tenancy
 ) -> None:

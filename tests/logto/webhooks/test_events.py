@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orgtenancy.identity.logto_sync import events
+from orgtenancy.identity.logto_sync.inbound import events
 from orgtenancy.identity.logto_sync.inbound.events import (
     Action,
     ArchiveOrganization,

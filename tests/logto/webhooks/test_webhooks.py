@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from orgtenancy.errors import ConfigurationError, WebhookForged, WebhookRefused
-from orgtenancy.identity.logto_sync import webhooks
+from orgtenancy.identity.logto_sync.inbound import webhooks
 from orgtenancy.identity.logto_sync.inbound.webhooks import SIGNATURE_HEADER, LogtoWebhooks
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.identity.webhooks import WebhookReceiver
