@@ -18,9 +18,21 @@ from tests.adapters.board import board
 from tests.adapters.hosts import Hosts, make_hosts
 from tests.adapters.trio import MakeTrio, Trio, make_trio
 from tests.identity.signing import Signer, claims, key_set
+from tests.support.notes import notes
 
 SIGNER = Signer("key")
 LOGTO = logto("https://issuer.example", audiences=["https://api.example.com"])
+
+
+@pytest.fixture(scope="session")
+def tenancy(
+    server: embedded.EmbeddedServer, event_loop_runner: asyncio.Runner
+) -> Iterator[Tenancy]:
+    """An installed tenancy without the community: its schemas are made in no time."""
+    tenancy = Tenancy(server.url, admin_url=server.admin_url, modules=[notes])
+    tenancy.install()
+    yield tenancy
+    event_loop_runner.run(tenancy.aclose())
 
 
 @pytest.fixture(scope="session")
