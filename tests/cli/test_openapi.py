@@ -51,6 +51,7 @@ def test_a_place_without_a_module_is_refused(place: str, reason: str) -> None:
     assert reason in result.output
 
 
+@pytest.mark.slow
 def test_without_typer_the_command_says_what_to_install() -> None:
     code = "import sys; sys.modules['typer'] = None; from orgtenancy.cli import main; main()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

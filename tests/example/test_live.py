@@ -225,6 +225,7 @@ def test_a_message_sent_twice_is_told_once(
         assert heard() == [News(kind="message", id=message.id)]
 
 
+@pytest.mark.slow
 def test_a_lost_connection_ends_the_streams_and_is_made_anew(
     server: embedded.EmbeddedServer,
     tenancy: Tenancy,

@@ -214,6 +214,7 @@ def test_another_process_that_listens_shuts_a_removed_member_out_at_once(
         eventually(lambda: ask(other, "acme", **later) == "AccessDenied", WITHIN)
 
 
+@pytest.mark.slow
 def test_another_process_that_does_not_listen_does_so_when_what_it_remembers_is_too_old(
     database: FreshDatabase, registry: Tenancy, user: str
 ) -> None:

@@ -175,6 +175,7 @@ def test_a_downgrade_to_what_others_depend_on_ends_there(
         assert tenancy.schemas.fleet.plan("alpha_1", down=True) == []
 
 
+@pytest.mark.slow
 @given(graph=graphs(size=5))
 @settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=FIXTURES)
 def test_the_fleet_goes_where_alembic_goes(database: FreshDatabase, graph: Graph) -> None:

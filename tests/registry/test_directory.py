@@ -363,6 +363,7 @@ def test_closing_a_tenancy_ends_its_listener_and_the_next_look_up_starts_another
     eventually(lambda: len(database.backends(LISTEN)) == 1)
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_longer_than_a_connection_may_take() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
         port = silent.getsockname()[1]
@@ -416,6 +417,7 @@ def test_a_forked_child_listens_on_a_connection_of_its_own(
         assert process.hear() == "parent suspended"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_does_not_speak_on_its_parents_connections(
     database: FreshDatabase, tenancy: Tenancy
