@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +10,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from orgtenancy import Organization
@@ -27,10 +28,25 @@ def pause(session: Session, seconds: float) -> None:
     session.execute(select(func.pg_sleep(seconds)))
 
 
-def tried(session: Session, act: Act, group_id: UUID, *, wait: float = 0.0) -> str:
+def until(session: Session, holds: Callable[[], bool]) -> None:
+    """Look again and again, with room for the other transactions, until something holds."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        pause(session, 0.005)
+
+
+def somebody_waits(session: Session) -> bool:
+    """Tell whether another transaction waits for what this one holds."""
+    waits = text(
+        "SELECT EXISTS (SELECT FROM pg_locks"
+        " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
+    )
+    return bool(session.scalar(waits))
+
+
+def tried(session: Session, act: Act, group_id: UUID) -> str:
     """Do it and commit a little later, while the others have begun; return what came of it."""
-    if wait:
-        pause(session, wait)
     try:
         act(GroupMemberRepository(session), group_id)
     except DomainError as e:
@@ -216,12 +232,18 @@ def test_who_waits_for_a_decision_acts_by_what_it_left(
     people = {"ada": "owner", "mod": "moderator", "bob": "requested", "eve": "member"}
     group_id = run(organization, circle, people)
 
+    decided: list[str] = []
+
     def decide(session: Session) -> str:
         DECISIONS[decision](GroupMemberRepository(session), group_id)
-        pause(session, 0.1)  # the other one begins, and waits
+        decided.append(decision)
+        until(session, lambda: somebody_waits(session))
         return "decided"
 
-    late = partial(tried, act=act, group_id=group_id, wait=0.03)
+    def late(session: Session) -> str:
+        until(session, lambda: bool(decided))
+        return tried(session, act, group_id)
+
     both: list[Callable[[Session], str]] = [decide, late]
     assert run.concurrently(organization, both) == ["decided", expected]
     run(organization, kinds, group_id)
