@@ -78,6 +78,8 @@ class Settings(BaseSettings):
             prepares, as PgBouncer before 1.21 needs it.
         one_flush: Whether `BEGIN`, the scope and the first statement are sent together,
             which saves a round trip.
+        hide_parameters: Whether what SQLAlchemy logs of a statement, and says in its errors, goes
+            without the values: those of one organization, in everybody's logs.
         registry_max_age: Seconds that a look-up in the registry may be old.
         listen: Whether to hold one connection per process that hears of changes to the
             registry at once. Needs a server or a pooler that serves `LISTEN`.
@@ -110,6 +112,7 @@ class Settings(BaseSettings):
     prepared_statements: PositiveInt = 1000
     prepare_threshold: int | None = Field(default=5, ge=0)
     one_flush: bool = True
+    hide_parameters: bool = True
     registry_max_age: PositiveFloat = 30.0
     listen: bool = True
     extensions_schema: str | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from orgtenancy import Organization, Settings, Tenancy, embedded
 from orgtenancy.errors import ConfigurationError, OrganizationNotFound, OrganizationUnavailable
@@ -73,3 +74,18 @@ def test_a_role_that_the_login_lost_is_refused_by_postgresql(
         session.execute(text("SELECT 1"))
     assert caught.value.organization_id == organization.id
     assert caught.value.status is None
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_an_error_tells_the_values_of_a_statement_only_if_it_is_asked_to(
+    make_tenancy: Callable[..., Tenancy], organization: Organization, hides: bool
+) -> None:
+    tenancy = make_tenancy(hide_parameters=hides)
+    fails = text("SELECT length(:body) / :zero")
+    values = {"zero": 0, "body": "hush"}
+    with pytest.raises(DBAPIError) as app, tenancy.session(organization) as session:
+        session.execute(fails, values)
+    engine = tenancy._database.admin_engine
+    with pytest.raises(DBAPIError) as owner, engine.connect() as connection:
+        connection.execute(fails, values)
+    assert ["hush" in str(caught.value) for caught in (app, owner)] == [not hides] * 2

@@ -7,7 +7,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,6 +29,8 @@ class KeyServer:
         self.open = threading.Event()
         self.open.set()
         self.location = ""
+        self.announced = 0
+        self.stopped = threading.Event()
         self.drip = False
         self.requests: list[float] = []
         outer = self
@@ -39,8 +42,9 @@ class KeyServer:
                 if outer.location and self.path == "/jwks":
                     self.send_response(302)
                     self.send_header("Location", outer.location)
-                    self.send_header("Content-Length", "0")
+                    self.send_header("Content-Length", str(outer.announced))
                     self.end_headers()
+                    outer.stopped.wait(10 if outer.announced else 0)
                     return
                 self.send_response(outer.status)
                 self.send_header("Content-Length", str(len(outer.body)))
@@ -66,6 +70,7 @@ class KeyServer:
 
     def stop(self) -> None:
         self.open.set()
+        self.stopped.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -176,6 +181,63 @@ def test_a_key_that_was_withdrawn_is_refused_after_the_maximum_age(find: Find) -
     wait_until(lambda: issuer.fetches == 2)
     with pytest.raises(Unauthenticated):
         wait_until(lambda: find(keys, OLD) is None)
+
+
+class SlowIssuer:
+    """Answers the fetches when the test says so, in any order."""
+
+    def __init__(self) -> None:
+        self.answers: list[Future[object]] = []
+
+    def __call__(self) -> object:
+        answer: Future[object] = Future()
+        self.answers.append(answer)
+        return answer.result(20)
+
+
+def asked_again(keys: RemoteKeys, issuer: SlowIssuer, clock: Clock) -> threading.Thread:
+    """Ask for a key, and return when the fetch has begun; the clock is past the last one."""
+    clock.now += 11
+    before = len(issuer.answers)
+
+    def ask() -> None:
+        with suppress(IdentityProviderUnavailable, Unauthenticated):
+            keys.find("asked", "ES384")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_until(lambda: len(issuer.answers) > before)
+    return thread
+
+
+def test_an_answer_that_comes_late_replaces_no_newer_one() -> None:
+    issuer, clock = SlowIssuer(), Clock()
+    keys = RemoteKeys("https://issuer.example", fetch=issuer, clock=clock, timeout=5)
+    threads = [asked_again(keys, issuer, clock) for _ in range(2)]
+    issuer.answers[1].set_result(key_set(NEW))
+    threads[1].join(20)
+    issuer.answers[0].set_result(key_set(OLD))
+    threads[0].join(20)
+    assert keys.find("new", "ES384").kid == "new"
+    with pytest.raises(Unauthenticated):
+        keys.find("old", "ES384")
+
+
+def test_an_issuer_that_hangs_holds_no_more_than_three_threads(find: Find) -> None:
+    issuer, clock = SlowIssuer(), Clock()
+    keys = RemoteKeys("https://issuer.example", fetch=issuer, clock=clock, timeout=5)
+    threads = [asked_again(keys, issuer, clock) for _ in range(3)]
+    clock.now += 11
+    with pytest.raises(IdentityProviderUnavailable):
+        find(keys, NEW)  # at once: nobody is asked
+    assert len(issuer.answers) == 3
+    issuer.answers[0].set_result(key_set(NEW))
+    wait_until(lambda: keys._known("new", "ES384") is not None)
+    for answer in issuer.answers[1:]:
+        answer.set_result({})
+    for thread in threads:
+        thread.join(20)
+    assert find(keys, NEW) == "new"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys": []}', b"\xff", b"<html>"])
@@ -307,6 +369,12 @@ def test_no_redirect_leads_elsewhere(server: KeyServer, location: str) -> None:
 def test_a_redirect_on_the_same_host_is_followed(server: KeyServer) -> None:
     server.location = server.url.replace("/jwks", "/moved")
     assert JsonFetcher(server.url)()["keys"]
+
+
+def test_the_body_of_a_redirect_is_not_read(server: KeyServer) -> None:
+    server.location = server.url.replace("/jwks", "/moved")
+    server.announced = 1_000_000  # and never sent
+    assert JsonFetcher(server.url, timeout=2)()["keys"]
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(server: KeyServer) -> None:

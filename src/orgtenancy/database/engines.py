@@ -190,7 +190,12 @@ class Database:
         if options is not None:
             given = self.admin_url.query.get("options", "")
             arguments["options"] = f"{given} {options}".strip()
-        return create_engine(self.admin_url, connect_args=arguments, **engine_options)
+        return create_engine(
+            self.admin_url,
+            connect_args=arguments,
+            hide_parameters=self.settings.hide_parameters,
+            **engine_options,
+        )
 
     @cached_property
     def has_citus(self) -> bool:

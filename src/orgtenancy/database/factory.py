@@ -45,6 +45,7 @@ def _options(settings: Settings, pool_size: int) -> dict[str, Any]:
         "pool_size": pool_size,
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout,
+        "hide_parameters": settings.hide_parameters,
         # SQLAlchemy would call rollback() on every connection that comes back. It is
         # almost never in a transaction; `before_reset` closes it if it is.
         "pool_reset_on_return": None,

@@ -90,6 +90,9 @@ class _SameHostRedirects(urllib.request.HTTPRedirectHandler):
             HTTPError: If it leads elsewhere.
         """
         old, new = urlsplit(req.full_url), urlsplit(newurl)
+        # The standard library would read the whole body before it follows: one without an end,
+        # as nobody reads it.
+        fp.close()
         if (old.scheme, old.netloc) != (new.scheme, new.netloc):
-            raise HTTPError(newurl, code, "redirect to another host", headers, fp)
+            raise HTTPError(newurl, code, "redirect to another host", headers, None)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

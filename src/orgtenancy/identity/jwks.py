@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 _FetchDone = Future[None]
 
+# One that hangs is given up after a while, but its thread goes on.
+_MAX_THREADS = 3
+
 
 class RemoteKeys:
     """The keys behind an issuer's `jwks_uri`.
@@ -65,9 +68,11 @@ class RemoteKeys:
         self._lock = threading.Lock()
         self._keys: KeySet | None = None
         self._fetched_at = -math.inf
+        self._asked_at = -math.inf  # when the request for the keys that are there began
         self._attempted_at = -math.inf
         self._failed = False
         self._running: _FetchDone | None = None
+        self._threads: list[threading.Thread] = []
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey:
         """Return the key; blocks while the set is fetched, if the key is not known.
@@ -118,20 +123,24 @@ class RemoteKeys:
             since = self._clock() - self._attempted_at
             if self._running is not None and since <= self._patience:
                 return self._running
-            if since < self._cooldown:
+            self._failed = self._failed or self._running is not None  # it took too long
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            if since < self._cooldown or len(self._threads) >= _MAX_THREADS:
                 return None
-            self._attempted_at = self._clock()
+            self._attempted_at = at = self._clock()
             self._running = done = _FetchDone()
             # A running future cannot be cancelled: a task that gives up must not take the
             # others with it. For the same reason the fetch has a thread of its own, which
             # no cancelled task and no full executor stops; there is one per cooldown.
             done.set_running_or_notify_cancel()
-        threading.Thread(
-            target=self._run, args=(done,), name="orgtenancy-jwks", daemon=True
-        ).start()
+            thread = threading.Thread(
+                target=self._run, args=(done, at), name="orgtenancy-jwks", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
         return done
 
-    def _run(self, done: _FetchDone) -> None:
+    def _run(self, done: _FetchDone, asked_at: float) -> None:
         """Fetch the set; whatever happens, those who wait are woken."""
         keys: KeySet | None = None
         try:
@@ -140,10 +149,11 @@ class RemoteKeys:
             logger.warning("cannot fetch the key set %s: %s", self.url, error)
         finally:
             with self._lock:
-                self._failed = not keys
-                if keys:
-                    self._keys, self._fetched_at = keys, self._clock()
+                if keys and asked_at > self._asked_at:
+                    # An answer that comes late tells less than one that was asked for later.
+                    self._keys, self._fetched_at, self._asked_at = keys, self._clock(), asked_at
                 if self._running is done:
+                    self._failed = not keys
                     self._running = None
             done.set_result(None)
 

@@ -194,9 +194,10 @@ def upgrade() -> None:
         "archived_from IN ('active', 'suspended')",
     )
     op.execute("UPDATE organizations SET status_changed_at = updated_at")
+    # Only a drop that was broken off archived an organization until now: parts of it are gone.
     op.execute(
-        "UPDATE organizations SET archived_from = 'active', purge_after = now() + '30 days' "
-        "WHERE status = 'archived'"
+        "UPDATE organizations SET archived_from = 'active', purge_after = now(), "
+        "purge_started_at = updated_at WHERE status = 'archived'"
     )
     op.create_table(
         "audit",
