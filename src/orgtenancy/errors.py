@@ -8,7 +8,8 @@ OrgTenancyError
 ├── IsolationError                        stopped before a statement was sent
 │   ├── OrganizationContextMissing        no organization is bound
 │   ├── OrganizationMismatch              two organizations meet in one piece of work
-│   └── TransactionRequired               a statement outside a transaction
+│   ├── TransactionRequired               a statement outside a transaction
+│   └── SessionStateRefused               it would leave something for the session
 ├── RegistryError
 │   ├── OrganizationNotFound              the registry has no such organization
 │   ├── OrganizationUnavailable           it exists, but is not open for work
@@ -134,6 +135,15 @@ class TransactionRequired(IsolationError):
     """
 
     code = "transaction_required"
+
+
+class SessionStateRefused(IsolationError):
+    """A statement would have left something for the session, beyond its transaction.
+
+    Only where the settings say `refuse_session_state`.
+    """
+
+    code = "session_state_refused"
 
 
 class RegistryError(OrgTenancyError):

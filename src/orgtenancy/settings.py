@@ -78,6 +78,9 @@ class Settings(BaseSettings):
             prepares, as PgBouncer before 1.21 needs it.
         one_flush: Whether `BEGIN`, the scope and the first statement are sent together,
             which saves a round trip.
+        refuse_session_state: Whether a statement that leaves something for the session, such as
+            `SET` without `LOCAL`, is refused. Otherwise its connection is closed when it comes
+            back, which behind a pooler in transaction mode does not end the session.
         hide_parameters: Whether what SQLAlchemy logs of a statement, and says in its errors, goes
             without the values: those of one organization, in everybody's logs.
         registry_max_age: Seconds that a look-up in the registry may be old.
@@ -112,6 +115,7 @@ class Settings(BaseSettings):
     prepared_statements: PositiveInt = 1000
     prepare_threshold: int | None = Field(default=5, ge=0)
     one_flush: bool = True
+    refuse_session_state: bool = False
     hide_parameters: bool = True
     registry_max_age: PositiveFloat = 30.0
     listen: bool = True

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 from zlib import crc32
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
 from orgtenancy import Organization, Tenancy
 from orgtenancy.database.session_state import leaves_session_state
+from orgtenancy.errors import SessionStateRefused
 
 LEAVES = [
     "SET search_path TO public",
@@ -86,14 +89,17 @@ def setting_by_copy(driver: Any) -> None:
 
 def holdable_cursor(driver: Any) -> None:
     cursor = driver.cursor("held", withhold=True)
-    cursor.execute("SELECT 1")
-    driver.commit()
-    cursor._closed = True  # forgotten, not closed
+    try:
+        cursor.execute("SELECT 1")
+        driver.commit()
+    finally:
+        cursor._closed = True  # forgotten, not closed
 
 
-@pytest.mark.parametrize(
-    "leave", [advisory_lock, setting, setting_by_stream, setting_by_copy, holdable_cursor]
-)
+LEAVERS = [advisory_lock, setting, setting_by_stream, setting_by_copy, holdable_cursor]
+
+
+@pytest.mark.parametrize("leave", LEAVERS)
 def test_the_next_organization_gets_another_connection(
     make_tenancy: Callable[..., Tenancy],
     two_organizations: tuple[Organization, Organization],
@@ -113,6 +119,47 @@ def test_the_next_organization_gets_another_connection(
         assert session.scalar(text("SELECT current_setting('app.person', true)")) is None
         assert session.scalar(text("SELECT count(*) FROM pg_cursors")) == 0
         assert session.scalar(text("SELECT pg_try_advisory_xact_lock(4711)"))
+
+
+def client_cursor(driver: Any) -> None:
+    """Run a statement by a cursor that does not say what it sends."""
+    with psycopg.ClientCursor(driver) as cursor:
+        cursor.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("leave", [*LEAVERS, client_cursor])
+def test_where_the_settings_say_so_it_is_refused_before_it_is_sent(
+    make_tenancy: Callable[..., Tenancy], organization: Organization, leave: Callable[[Any], None]
+) -> None:
+    tenancy = make_tenancy(pool_size=1, max_overflow=0, listen=False, refuse_session_state=True)
+    pid = text("SELECT pg_backend_pid()")
+    with tenancy.session(organization) as session:
+        before = session.scalar(pid)
+        driver: Any = session.connection().connection.driver_connection
+        with pytest.raises(SessionStateRefused) as caught:
+            leave(driver)
+        assert caught.value.organization_id == organization.id
+        assert session.scalar(text("SELECT current_setting('app.person', true)")) is None
+        assert session.scalar(text("SELECT count(*) FROM pg_cursors WHERE name <> ''")) == 0
+    with tenancy.session(organization) as session:
+        assert session.scalar(pid) == before
+
+
+def test_it_is_refused_as_the_first_statement_of_an_async_session_as_well(
+    make_tenancy: Callable[..., Tenancy], organization: Organization
+) -> None:
+    tenancy = make_tenancy(pool_size=1, max_overflow=0, listen=False, refuse_session_state=True)
+
+    async def body() -> None:
+        with pytest.raises(SessionStateRefused):
+            async with tenancy.session(organization) as session:
+                await session.execute(text("SET app.person = 'somebody'"))
+        async with tenancy.session(organization) as session:
+            query = text("SELECT current_setting('app.person', true)")
+            assert await session.scalar(query) is None
+        await tenancy.aclose()
+
+    asyncio.run(body())
 
 
 def test_a_connection_that_served_many_organizations_is_closed(

@@ -29,6 +29,7 @@ CODES = {
     "OrganizationContextMissing": "organization_context_missing",
     "OrganizationMismatch": "organization_mismatch",
     "TransactionRequired": "transaction_required",
+    "SessionStateRefused": "session_state_refused",
     "RegistryError": "registry",
     "OrganizationNotFound": "organization_not_found",
     "OrganizationUnavailable": "organization_unavailable",

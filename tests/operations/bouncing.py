@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,65 @@ from sqlalchemy import URL
 from tests.schemas.databases import dsn, eventually
 
 PROGRAM = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+CURRENT = os.environ.get("ORGTENANCY_TEST_PGBOUNCER")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A PgBouncer that the tests run through, in transaction mode.
+
+    Attributes:
+        name: How the tests call it.
+        program: The program, or None where it is not known.
+        settings: What its file says beyond what every one of ours says.
+        app: What its documentation tells an application to set.
+    """
+
+    name: str
+    program: str | None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    app: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> str | None:
+        """Why it cannot be run here, or None."""
+        if self.program is None:
+            return "no current PgBouncer: ORGTENANCY_TEST_PGBOUNCER names none (see .ci/run)"
+        if not Path(self.program).exists():
+            return f"PgBouncer is not installed here: there is no {self.program}"
+        return None
+
+
+#: The system's, and a current one that keeps track of prepared statements, or does not.
+KINDS = (
+    Kind("system", PROGRAM, app={"prepare_threshold": None}),
+    Kind("current", CURRENT, {"max_prepared_statements": 200}),
+    Kind(
+        "current-unprepared",
+        CURRENT,
+        {"max_prepared_statements": 0},
+        {"prepare_threshold": None},
+    ),
+)
+
+
+@cache
+def version(program: str) -> tuple[int, int]:
+    """Return a program's version."""
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    match = re.search(r"PgBouncer (\d+)\.(\d+)", shown.stdout)
+    assert match is not None
+    return int(match[1]), int(match[2])
 
 
 @contextmanager
 def pgbouncer(
-    *urls: URL, pool_mode: str, console: bool = False, ignores_options: bool = False
+    *urls: URL,
+    pool_mode: str,
+    console: bool = False,
+    ignores_options: bool = False,
+    program: str = PROGRAM,
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[list[URL]]:
     """Start one for some logins of one database; yield their URLs through it.
 
@@ -31,6 +88,8 @@ def pgbouncer(
         pool_mode: As PgBouncer calls it.
         console: Whether the first login may use the console.
         ignores_options: Whether it drops the options of a session, where it would refuse them.
+        program: The program.
+        settings: What else its file says; it may say again what is said for all.
     """
     first, port = urls[0], _free_port()
     host = first.query.get("host") or first.host
@@ -48,9 +107,10 @@ def pgbouncer(
             "max_client_conn = 100\ndefault_pool_size = 20\n"
             + (f"stats_users = {first.username}\n" if console else "")
             + ("ignore_startup_parameters = options\n" if ignores_options else "")
+            + "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())
         )
         with subprocess.Popen(
-            [PROGRAM, config], stderr=subprocess.DEVNULL, **_account(str(host))
+            [program, config], stderr=subprocess.DEVNULL, **_account(str(host))
         ) as process:
             through = [
                 url.set(host="127.0.0.1", port=port, query={"sslmode": "disable"}) for url in urls

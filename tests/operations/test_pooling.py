@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ import pytest
 from orgtenancy import Tenancy
 from orgtenancy.operations.doctor import Finding, Level, examine
 from orgtenancy.operations.doctor.pooling import find_pooler
-from tests.operations.bouncing import PROGRAM, pgbouncer
+from tests.operations.bouncing import PROGRAM, pgbouncer, version
 from tests.schemas.databases import FreshDatabase
 
 pytestmark = [
@@ -22,6 +20,7 @@ pytestmark = [
 ABOUT_POOLERS = {
     "pooler of the app",
     "prepared statements",
+    "session state",
     "listening",
     "pooler of the owner",
     "isolation",
@@ -30,13 +29,6 @@ ABOUT_POOLERS = {
 
 def findings(tenancy: Tenancy) -> dict[str, Finding]:
     return {f.check: f for f in examine(tenancy).findings if f.check in ABOUT_POOLERS}
-
-
-def version() -> tuple[int, int]:
-    shown = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True)
-    match = re.search(r"PgBouncer (\d+)\.(\d+)", shown.stdout)
-    assert match is not None
-    return int(match[1]), int(match[2])
 
 
 def test_without_a_pooler_none_is_found(installed: Tenancy, database: FreshDatabase) -> None:
@@ -75,7 +67,7 @@ def test_prepared_statements_that_a_pooler_does_not_keep_track_of_are_a_problem(
         database.tenancy(url=url, listen=True) as tenancy,
     ):
         found = findings(tenancy)
-    tracked = version() >= (1, 24)  # switched on by default
+    tracked = version(PROGRAM) >= (1, 24)  # switched on by default
     level = Level.OK if tracked else Level.PROBLEM
     assert found["prepared statements"].level is level
     assert found["listening"].level is Level.WARNING
@@ -90,7 +82,7 @@ def test_the_version_is_told_where_the_console_is_open(
         database.tenancy(url=url, prepare_threshold=None) as tenancy,
     ):
         found = findings(tenancy)
-    told = "PgBouncer {}.{}".format(*version())
+    told = "PgBouncer {}.{}".format(*version(PROGRAM))
     assert found["pooler of the app"].message.startswith(told)
 
 

@@ -33,7 +33,7 @@ _COPY = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 
 
 class ScopedCursor(BaseCursor[Any, Any]):
-    """Notes on its connection when a statement may leave something for the session."""
+    """Tells its connection when a statement may leave something for the session."""
 
     __slots__ = ()
 
@@ -43,7 +43,7 @@ class ScopedCursor(BaseCursor[Any, Any]):
     def _start_query(self, query: Query | None = None) -> PQGen[None]:
         if type(query) is str:  # as SQLAlchemy sends it
             if leaves_session_state(query):
-                self._conn.has_session_state = True
+                self._conn.note_session_state()
         elif query is not None:
             self._note_session_state(query)
         self._conn.query_was_read = True
@@ -58,7 +58,7 @@ class ScopedCursor(BaseCursor[Any, Any]):
             query = query.as_bytes(self._conn)
         # A template string is not read: what it leaves is taken for granted.
         if not isinstance(query, str | bytes) or leaves_session_state(query):
-            self._conn.has_session_state = True
+            self._conn.note_session_state()
 
 
 class ScopedServerCursor(ScopedCursor, ServerCursorMixin[Any, Any]):

@@ -41,6 +41,7 @@ from orgtenancy.errors import (
     OrganizationMismatch,
     OrganizationUnavailable,
     OrgTenancyError,
+    SessionStateRefused,
     TransactionRequired,
 )
 from orgtenancy.organizations import Organization
@@ -149,10 +150,20 @@ class ScopedConnection(BaseConnection[Any]):
             and self._as_made == (*_factories(self), self._notice_handlers, self._notify_handlers)
         )
 
+    def note_session_state(self) -> None:
+        """Note that the next statement may leave something for the session, or refuse it."""
+        if not self.unused and self.settings.refuse_session_state:
+            raise SessionStateRefused(
+                "refused to run a statement that may leave something for the session, which "
+                "the clients after it would meet",
+                organization_id=self.organization.id if self.organization else None,
+            )
+        self.has_session_state = True
+
     def _start_query(self) -> PQGen[None]:
         # Cursors of other classes do not say what they send.
         if not self.query_was_read:
-            self.has_session_state = True
+            self.note_session_state()
         self.query_was_read = False
         if self.begin_deferred:
             return

@@ -13,7 +13,7 @@ from psycopg import sql
 from sqlalchemy import URL
 
 from orgtenancy.database.engines import Database, connect_options
-from orgtenancy.operations.doctor.report import Finding, ok, problem, warning
+from orgtenancy.operations.doctor.report import Finding, ok, problem, unknown, warning
 from orgtenancy.schemas import SchemaManager
 
 _PROBE = "orgtenancy.probe"
@@ -60,6 +60,7 @@ def check_app(schemas: SchemaManager) -> Iterator[Finding]:
             return
         with _connect(database, database.url) as connection:
             passes_names = passes_names_of_statements(connection)
+        keeps_state = keeps_session_state(database, database.url)
     except psycopg.Error as error:
         yield problem(
             "pooler of the app",
@@ -82,6 +83,7 @@ def check_app(schemas: SchemaManager) -> Iterator[Finding]:
         )
     else:
         yield ok("prepared statements", "the pooler keeps track of them")
+    yield _judge_session_state(keeps_state, settings.refuse_session_state)
     if settings.listen:
         yield warning(
             "listening",
@@ -139,6 +141,54 @@ def passes_names_of_statements(connection: psycopg.Connection[Any]) -> bool:
         if passed:
             connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
     return passed
+
+
+def keeps_session_state(database: Database, url: URL) -> bool | None:
+    """Return whether a client meets what another one before it set for the session.
+
+    None where the session that something was set in is not seen again in time, as when others
+    keep it busy.
+
+    Raises:
+        psycopg.Error: If the URL leads nowhere.
+    """
+    value = secrets.token_hex(4)
+    with _connect(database, url) as first, first.transaction():
+        first.execute("SELECT set_config(%s, %s, false)", [_PROBE, value])
+        process = _server_process(first)
+    with ExitStack() as stack:
+        for _ in range(_CLIENTS):
+            try:
+                other = stack.enter_context(_connect(database, url))
+                stack.enter_context(other.transaction())
+                if _server_process(other) != process:
+                    continue
+            except psycopg.OperationalError:
+                return None  # the pool is smaller than the number of clients
+            row = other.execute("SELECT current_setting(%s, true)", [_PROBE]).fetchone()
+            other.execute("SELECT set_config(%s, '', false)", [_PROBE])
+            return bool(row and row[0] == value)
+    return None
+
+
+def _judge_session_state(kept: bool | None, is_refused: bool) -> Finding:
+    check = "session state"
+    if is_refused:
+        return ok(check, "statements that leave something for the session are refused")
+    if kept is None:
+        return unknown(
+            check,
+            "it could not be found out whether the pooler takes it away",
+            "ORGTENANCY_REFUSE_SESSION_STATE=true, which needs no help of the pooler",
+        )
+    if kept:
+        return warning(
+            check,
+            "what a statement sets for the session stays for the clients after it, of whatever "
+            "organization",
+            "ORGTENANCY_REFUSE_SESSION_STATE=true, or server_reset_query_always = 1 in PgBouncer",
+        )
+    return ok(check, "the pooler takes it away after each transaction")
 
 
 def _check_listening(database: Database) -> Iterator[Finding]:
