@@ -274,6 +274,14 @@ class ScopedConnection(BaseConnection[Any]):
         refused.__cause__ = error
         return refused
 
+    def _rollback_gen(self) -> PQGen[None]:
+        if self.pgconn.transaction_status == TransactionStatus.ACTIVE and not self._pipeline:
+            # Something was broken off, such as a COPY by a cancellation, and no command can be
+            # sent any more. Without the connection the server rolls back by itself.
+            self.pgconn.finish()
+            return
+        yield from super()._rollback_gen()
+
     def _tpc_begin_gen(self, xid: Any) -> PQGen[None]:
         self.check_scope()  # before psycopg notes that a two-phase transaction began
         yield from super()._tpc_begin_gen(xid)
