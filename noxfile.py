@@ -124,3 +124,10 @@ def benchmarks(session: nox.Session) -> None:
     """Run the benchmarks that the arguments name, such as `request_path`."""
     install(session, "all", groups=("benchmarks",))
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run readers, writers and faults: [--minutes 10] [--organizations 500] [--processes 4]."""
+    install(session, "all", groups=("tests",))
+    session.run("python", "-m", "tests.soak", *session.posargs)

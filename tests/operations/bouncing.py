@@ -38,7 +38,7 @@ class Kind:
     name: str
     program: str | None
     settings: Mapping[str, object] = field(default_factory=dict)
-    app: Mapping[str, object] = field(default_factory=dict)
+    app: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def missing(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import URL
@@ -65,7 +66,7 @@ def make(
     """Makes a tenancy through it, with the settings that the documentation asks for."""
     made: list[Tenancy] = []
 
-    def new(**settings: object) -> Tenancy:
+    def new(**settings: Any) -> Tenancy:
         tenancy = database.tenancy(MODULES, url=url, **{**kind.app, **settings})
         made.append(tenancy)
         return tenancy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def findings(tenancy: Tenancy) -> dict[str, Finding]:
 
 
 def configured(
-    kind: Kind, database: FreshDatabase, extra: Mapping[str, object], **settings: object
+    kind: Kind, database: FreshDatabase, extra: Mapping[str, object], **settings: Any
 ) -> dict[str, Finding]:
     """Return what is found through one that is configured in another way."""
     assert kind.program is not None

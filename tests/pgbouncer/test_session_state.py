@@ -43,7 +43,7 @@ def left_for_the_next(
     pair: Pair,
     leave: Callable[[Any], None],
     configured: Mapping[str, object],
-    **settings: object,
+    **settings: Any,
 ) -> Found:
     """Leave something in one organization, and return what the other one meets."""
     first, second = pair

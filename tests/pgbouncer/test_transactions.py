@@ -18,6 +18,7 @@ from orgtenancy.errors import OrganizationUnavailable
 from tests.database.test_transactions import assert_inside, where
 from tests.operations.bouncing import Kind
 from tests.pgbouncer.conftest import MakeTenancy
+from tests.schemas.databases import eventually
 from tests.support.notes import Note
 from tests.support.runner import AsyncRunner, Runner, SyncRunner
 
@@ -76,11 +77,11 @@ def test_a_statement_that_is_prepared_serves_every_organization(
     for organization in pair:
         run(organization, write, organization)
     query = select(Note.body).where(Note.body != "nothing").distinct()
+    names = text("SELECT name FROM pg_prepared_statements")
     found = set()
     for _ in range(30):
         for organization in pair:
             assert run(organization, lambda s: s.scalars(query).all()) == [organization.id]
-        names = text("SELECT name FROM pg_prepared_statements")
         found.update(run(pair[0], lambda s: s.scalars(names).all()))
     # A current one gives them names of its own.
     assert any(name.startswith("PGBOUNCER_") for name in found) == (kind.name == "current")
@@ -88,9 +89,12 @@ def test_a_statement_that_is_prepared_serves_every_organization(
 
 def test_copy_in_and_out(tenancy: Tenancy, pair: Pair) -> None:
     for organization in pair:
-        with tenancy.session(organization) as session:
-            with driver_of(session).cursor().copy("COPY notes (id, body) FROM STDIN") as copy:
-                copy.write_row((next(ids), organization.id))
+        query = "COPY notes (id, body) FROM STDIN"
+        with (
+            tenancy.session(organization) as session,
+            driver_of(session).cursor().copy(query) as copy,
+        ):
+            copy.write_row((next(ids), organization.id))
         with tenancy.session(organization) as session:
             query = "COPY (SELECT body FROM notes) TO STDOUT"
             with driver_of(session).cursor().copy(query) as copy:
@@ -162,15 +166,11 @@ def test_a_task_that_is_cancelled_leaves_nothing_behind(
             return int(connection.scalar(sleeping) or 0)
 
     async def settled(wanted: int) -> None:
-        async with asyncio.timeout(20):
-            while await asyncio.to_thread(asleep) != wanted:
-                await asyncio.sleep(0.01)
+        await asyncio.to_thread(eventually, lambda: asleep() == wanted, 20)
 
     async def doomed(organization: Organization) -> None:
         async with tenancy.session(organization) as session:
-            await session.execute(
-                text("INSERT INTO notes VALUES (:id, 'lost')"), {"id": next(ids)}
-            )
+            await session.execute(text("INSERT INTO notes VALUES (:id, 'lost')"), {"id": next(ids)})
             await session.execute(text("SELECT pg_sleep(60)"))
 
     async def body() -> None:

@@ -38,15 +38,17 @@ def main() -> None:
 def print_report(outcome: Outcome) -> None:
     """Print what happened, and what is wrong."""
     total = sum(outcome.done.values())
-    print(f"{total} transactions in {outcome.seconds:.0f} s, {total / outcome.seconds:.0f} a second")
+    print(
+        f"{total} transactions in {outcome.seconds:.0f} s, {total / outcome.seconds:.0f} a second"
+    )
     _print_counts("committed", outcome.done)
     _print_counts("errors", outcome.errors)
     _print_counts("the owner", outcome.chaos)
     print(f"\nacknowledged rows looked for: {outcome.rows}")
     print(f"connections at the end: {outcome.connections}, at most {outcome.allowed} are kept")
     print("\nmedian of the second quarter -> of the last")
-    for told in outcome.growth:
-        print(f"  {told}{'' if told.is_flat else '   GROWS'}")
+    for figure in outcome.growth:
+        print(f"  {figure}{'' if figure.is_flat else '   GROWS'}")
     if not outcome.growth:
         print(f"  not said of a run below {JUDGED_FROM / 60:.0f} minutes")
     print(f"\nviolations: {len(outcome.violations) or 'none'}")

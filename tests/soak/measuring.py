@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -75,28 +75,17 @@ def growth(samples: Sequence[Sample]) -> list[Growth]:
     second, last = quarter(2), quarter(4)
     if not second or not last:
         return []
+    figures: list[tuple[str, Callable[[Sample], float], float]] = [
+        ("processes, MB", lambda s: s.workers, 8),
+        ("server's processes together, MB", lambda s: sum(s.backends), 10),
+        ("the largest of them, MB", lambda s: max(s.backends), 3),
+        ("connections", lambda s: len(s.backends), 2),
+    ]
     return [
-        Growth("processes, MB", _median(second, "workers"), _median(last, "workers"), 8),
-        Growth(
-            "server's processes together, MB",
-            statistics.median(sum(s.backends) for s in second),
-            statistics.median(sum(s.backends) for s in last),
-            10,
-        ),
-        Growth(
-            "the largest of them, MB",
-            statistics.median(max(s.backends) for s in second),
-            statistics.median(max(s.backends) for s in last),
-            3,
-        ),
-        Growth(
-            "connections",
-            statistics.median(len(s.backends) for s in second),
-            statistics.median(len(s.backends) for s in last),
-            2,
-        ),
+        Growth(told, _median(second, figure), _median(last, figure), slack)
+        for told, figure, slack in figures
     ]
 
 
-def _median(samples: Sequence[Sample], name: str) -> float:
-    return statistics.median(getattr(s, name) for s in samples)
+def _median(samples: Sequence[Sample], figure: Callable[[Sample], float]) -> float:
+    return statistics.median(map(figure, samples))

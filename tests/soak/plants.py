@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import event
 
 from orgtenancy.database import sessions
-from orgtenancy.database.driver import OrganizationConnection, ScopedConnection
+from orgtenancy.database.driver import ScopedConnection
 from orgtenancy.database.scope import ScopedBegin
 
 
@@ -29,7 +29,7 @@ def keep_the_scope() -> None:
 
 def forget_after_a_rollback() -> None:
     """A transaction after one that was rolled back does not enter its organization."""
-    send = OrganizationConnection._exec_command
+    send = ScopedConnection._exec_command
 
     def send_and_note(self: Any, command: Any, *arguments: Any) -> Any:
         was_rolled_back = getattr(self, "_rolled_back", False)
@@ -41,8 +41,8 @@ def forget_after_a_rollback() -> None:
     def defer_nothing(self: Any) -> None:
         return None
 
-    OrganizationConnection._exec_command = send_and_note  # type: ignore[method-assign]
-    OrganizationConnection.defer_begin = defer_nothing  # type: ignore[method-assign]
+    ScopedConnection._exec_command = send_and_note  # type: ignore[assignment, method-assign]
+    ScopedConnection.defer_begin = defer_nothing  # type: ignore[method-assign]
 
 
 def reuse_what_was_left() -> None:
@@ -50,16 +50,14 @@ def reuse_what_was_left() -> None:
     ScopedConnection.is_as_new = lambda self: True  # type: ignore[method-assign]
 
 
-def acknowledge_too_early() -> None:
+def lose_commits() -> None:
     """A commit is a rollback."""
-    commit = OrganizationConnection._commit_gen
-    OrganizationConnection._commit_gen = OrganizationConnection._rollback_gen  # type: ignore
-    assert commit is not OrganizationConnection._commit_gen
+    ScopedConnection._commit_gen = ScopedConnection._rollback_gen  # type: ignore[assignment, method-assign]
 
 
 PLANTS: dict[str, Callable[[], None]] = {
     "keep-the-scope": keep_the_scope,
     "forget-after-a-rollback": forget_after_a_rollback,
     "reuse-what-was-left": reuse_what_was_left,
-    "lose-commits": acknowledge_too_early,
+    "lose-commits": lose_commits,
 }

@@ -98,6 +98,10 @@ class Workers:
             assert process.stdin is not None
             print(line, file=process.stdin, flush=True)
 
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+
     def stop(self) -> list[dict[str, Any]]:
         """Let them end their work; they keep their connections."""
         self.tell("stop")
@@ -115,7 +119,7 @@ def start(plan: Plan, server: Server, folder: Path, ids: list[str]) -> Iterator[
     url = make_url(server.url).update_query_dict({"application_name": APPLICATION})
     with ExitStack() as stack:
         workers = Workers([])
-        stack.callback(lambda: [process.kill() for process in workers.processes])
+        stack.callback(workers.kill)
         for number in range(plan.processes):
             options = Options(
                 number=number,
@@ -159,9 +163,7 @@ def run(plan: Plan) -> Outcome:
         organizations = [tenancy.schemas.provision(f"o-{n}") for n in range(plan.organizations)]
         stack.enter_context(tenancy.schemas.spares.keep(SPARES))
         with start(plan, server, folder, [o.id for o in organizations]) as workers:
-            chaos = Chaos(
-                tenancy, server, organizations, workers.tell, outcome.violations.append
-            )
+            chaos = Chaos(tenancy, server, organizations, workers.tell, outcome.violations.append)
             outcome.growth = _work(plan, chaos, workers, outcome)
             answers = workers.stop()
             _count_connections(plan, chaos, workers, outcome)
