@@ -190,6 +190,24 @@ def test_a_task_that_is_cancelled_leaves_nothing_behind(
     event_loop_runner.run(body())
 
 
+def test_a_client_that_goes_away_in_its_transaction_takes_the_session_with_it(
+    tenancy: Tenancy, direct: Tenancy, pair: Pair
+) -> None:
+    with tenancy.session(pair[0]) as session:
+        process = session.scalar(text("SELECT pg_backend_pid()"))
+        driver_of(session).pgconn.finish()
+        with pytest.raises(DBAPIError):
+            session.scalar(text("SELECT 1"))
+        session.rollback()
+
+    def is_there() -> object:
+        with direct._database.admin_engine.connect() as connection:
+            query = text("SELECT 1 FROM pg_stat_activity WHERE pid = :pid")
+            return connection.scalar(query, {"pid": process})
+
+    eventually(lambda: not is_there(), 20)
+
+
 @pytest.mark.parametrize("shut", ["suspend", "fence"])
 def test_an_organization_that_is_shut_is_shut_to_who_has_not_heard_of_it(
     make: MakeTenancy, direct: Tenancy, shut: str, event_loop_runner: asyncio.Runner
