@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 from sqlalchemy import text
@@ -69,6 +70,35 @@ def test_a_copy_gives_its_connection_back_async(
         for _ in range(2):
             with pytest.raises(BrokenOff):
                 await break_off()
+            assert single.async_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        async with single.session(organization) as session:
+            assert await session.scalar(COUNT) == 0
+        await single.aclose()
+
+    asyncio.run(body())
+
+
+def test_a_task_cancelled_as_its_executemany_begins_is_told_so(
+    single: Tenancy, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"id": 1}, {"id": 2}]
+
+    async def break_off() -> None:
+        async with single.session(organization) as session:
+            connection = await session.connection()
+            await connection.execute(COUNT)
+            # psycopg gives others a turn there if it has not for a while: a cancellation comes.
+            monkeypatch.setattr(psycopg.waiting, "_last_yield", 0.0)
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await connection.execute(text("INSERT INTO notes VALUES (:id, 'lost')"), rows)
+
+    async def body() -> None:
+        for _ in range(2):
+            task = asyncio.create_task(break_off())
+            await asyncio.wait([task])
+            assert task.cancelled()
             assert single.async_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         async with single.session(organization) as session:
             assert await session.scalar(COUNT) == 0

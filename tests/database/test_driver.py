@@ -109,12 +109,15 @@ def test_the_hooks_override_something() -> None:
         "_start_query",
         "_get_tx_start_command",
         "_exec_command",
+        "_rollback_gen",
         "_tpc_begin_gen",
         "_tpc_prepare_gen",
     ):
         assert name in vars(driver.ScopedConnection)
         assert name in vars(_connection_base.BaseConnection)
     assert "_start_query" in vars(_cursor_base.BaseCursor)
+    assert "_pipeline_nolock" in vars(driver.AsyncOrganizationConnection)
+    assert "_conn._pipeline_nolock(" in source(psycopg.AsyncCursor.executemany)
 
 
 def test_a_connection_attempt_is_a_generator_that_can_be_closed() -> None:

@@ -157,9 +157,6 @@ class Worker:
             return False  # it is in the ledger
         cause: object = error.orig if isinstance(error, DBAPIError) else error
         state = getattr(cause, "sqlstate", None) or ""
-        if is_masked_cancellation(error):
-            self.ledger.fail("CancelledError, as psycopg's AssertionError")
-            return False
         self.ledger.fail(type(cause).__name__)
         if (
             isinstance(error, OrganizationUnavailable | OrganizationNotFound)
@@ -223,16 +220,6 @@ class Worker:
 def choose(dice: random.Random, organizations: list[str]) -> tuple[str, Act]:
     [act] = dice.choices(list(ACTS), list(ACTS.values()))
     return dice.choice(organizations), act
-
-
-def is_masked_cancellation(error: Exception) -> bool:
-    """Return whether a task was cancelled where psycopg 3.3 has an assertion fail for it.
-
-    That is as `executemany` enters its pipeline. The connection is not used again.
-    """
-    return isinstance(error, AssertionError) and isinstance(
-        error.__context__, asyncio.CancelledError
-    )
 
 
 def told(error: Exception) -> str:

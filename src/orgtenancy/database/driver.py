@@ -11,7 +11,9 @@ The hooks are private in psycopg: all use of them is in this module, and
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import Any, Self, cast
@@ -330,6 +332,20 @@ class AsyncOrganizationConnection(ScopedConnection, psycopg.AsyncConnection[Any]
         if (attempts := _attempts.get()) is not None:
             attempts.append(attempt)
         return attempt
+
+    @asynccontextmanager
+    async def _pipeline_nolock(self) -> AsyncIterator[psycopg.AsyncPipeline]:
+        """Enter pipeline mode for `executemany`; whoever is cancelled meanwhile hears that.
+
+        psycopg has an assertion fail instead, which no timeout would take for its own.
+        """
+        try:
+            async with super()._pipeline_nolock() as pipeline:
+                yield pipeline
+        except AssertionError as error:
+            if isinstance(error.__context__, asyncio.CancelledError):
+                raise error.__context__ from None
+            raise
 
     def _choose_cursors(self, one_flush: bool) -> None:
         self.cursor_factory = AsyncOneFlushCursor if one_flush else AsyncOrganizationCursor
