@@ -124,3 +124,10 @@ def benchmarks(session: nox.Session) -> None:
     """Run the benchmarks that the arguments name, such as `request_path`."""
     install(session, "all", groups=("benchmarks",))
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Take each guard away, one at a time, and see the tests fail: [WORD ...]."""
+    install(session, "all", groups=("tests",))
+    session.run("python", "-m", "tests.mutants", *session.posargs)
