@@ -193,6 +193,19 @@ def is_superseded(
     return connection.execute(statement.limit(1)).first() is not None
 
 
+def has_event(
+    connection: Connection, source: str, *, event: str, subject: str, since: datetime
+) -> bool:
+    """Return whether such an event was received since, whatever became of it."""
+    statement = select(inbox.c.id).where(
+        inbox.c.source == source,
+        inbox.c.subject == subject,
+        inbox.c.event == event,
+        inbox.c.received_at >= since,
+    )
+    return connection.execute(statement.limit(1)).first() is not None
+
+
 def finish(
     connection: Connection, item: InboxItem, outcome: Outcome, error: str | None = None
 ) -> None:

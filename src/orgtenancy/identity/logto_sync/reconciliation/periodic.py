@@ -37,7 +37,7 @@ class PeriodicSync:
     """Runs a reconciliation now and then, in a thread, and in one process at a time.
 
     Who runs it is whoever gets a lock of the database, and only if the audit has none that is
-    younger than `every`. A process that dies lets go of the lock.
+    younger than `every`, by the same login. A process that dies lets go of the lock.
 
     Args:
         database: The control server.
@@ -100,11 +100,19 @@ class PeriodicSync:
             self._stop.wait(pause)
 
     def _seconds_left(self) -> float:
-        """Return in how many seconds the next one is due, by the server's clock."""
+        """Return in how many seconds the next one is due, by the server's clock.
+
+        Only what this login wrote counts: the app's login may add to the audit too, and could
+        put the next one off for ever.
+        """
         age = func.extract("epoch", func.clock_timestamp() - audit.c.recorded_at)
         last = (
             select(age)
-            .where(audit.c.action == SYNC_ACTION, audit.c.result == "done")
+            .where(
+                audit.c.action == SYNC_ACTION,
+                audit.c.result == "done",
+                audit.c.recorded_by == func.session_user(),
+            )
             .order_by(audit.c.id.desc())
             .limit(1)
         )
