@@ -187,7 +187,7 @@ class LogtoWorker:
 
     def _do(self, connection: Connection, item: InboxItem) -> None:
         try:
-            outcome, error = self._applier.apply(action_of(item.body), item.occurred_at)
+            outcome, error = self._applier.apply(action_of(item.body), item)
         except InvalidOrganizationId as refusal:
             outcome, error = "failed", _told(refusal)
         except Exception as failure:  # noqa: BLE001 - a handler of the host may raise anything
