@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable, OrgTenancyError
 from orgtenancy.identity.logto_sync.api.management import LogtoUser
+from orgtenancy.identity.logto_sync.failures import message_of
 from orgtenancy.identity.logto_sync.host import Host
 from orgtenancy.identity.logto_sync.inbound.events import DELETED
 from orgtenancy.identity.logto_sync.names import SOURCE
@@ -151,9 +152,10 @@ class Work:
 
     def _fail(self, organization_id: str | None, action: str, error: Exception) -> None:
         code = error.code if isinstance(error, OrgTenancyError) else "failed"
-        logger.warning("%s of %r failed: %s", action, organization_id, error)
+        message = message_of(error)
+        logger.warning("%s of %r failed: %s", action, organization_id, message)
         failure = SyncFailure(
-            organization_id=organization_id, action=action, code=code, message=str(error)
+            organization_id=organization_id, action=action, code=code, message=message
         )
         self.failures.append(failure)
 
