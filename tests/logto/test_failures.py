@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from orgtenancy import Tenancy
@@ -27,8 +27,9 @@ def raised(work: Callable[[], Any]) -> Exception:
 
 @pytest.fixture
 def violation(tenancy: Tenancy) -> IntegrityError:
-    """An error of the database whose text has a value twice."""
-    with tenancy._database.admin_engine.connect() as connection:
+    """An error of the database whose text has a value twice: the key's, and the parameter's."""
+    engine = create_engine(tenancy._database.admin_engine.url, poolclass=NullPool)
+    with engine.connect() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE people (email text PRIMARY KEY)"))
         error = raised(lambda: connection.execute(text(TWICE), {"one": SECRET}))
     assert isinstance(error, IntegrityError)

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError
-from orgtenancy.identity.logto_sync.failures import told
+from orgtenancy.identity.logto_sync.failures import message_of
 from orgtenancy.identity.logto_sync.names import SYNC_ACTION
 from orgtenancy.registry.tables import audit
 from orgtenancy.schemas.fleet.lock import PlacementLock
@@ -96,7 +96,7 @@ class PeriodicSync:
                 self.run_if_due()
                 pause = min(max(self._seconds_left(), 1.0), _MAX_PAUSE)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one may succeed
-                logger.warning("the reconciliation with Logto failed: %s", told(error))
+                logger.warning("the reconciliation with Logto failed: %s", message_of(error))
                 pause = self._every
             self._stop.wait(pause)
 
