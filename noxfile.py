@@ -131,3 +131,10 @@ def soak(session: nox.Session) -> None:
     """Run readers, writers and faults: [--minutes 10] [--organizations 500] [--processes 4]."""
     install(session, "all", groups=("tests",))
     session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Take each guard away, one at a time, and see the tests fail: [WORD ...]."""
+    install(session, "all", groups=("tests",))
+    session.run("python", "-m", "tests.mutants", *session.posargs)

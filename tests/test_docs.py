@@ -81,3 +81,17 @@ def test_every_skipped_block_says_why() -> None:
         if re.fullmatch(r"<!--+\s*skip: (next|start)\s*--+>", line.strip())
     ]
     assert not bare
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    tests = [path.relative_to(PROJECT) for path in (PROJECT / "tests").rglob("*")]
+    there = {path.stem for path in tests}
+    for path in tests:
+        if path.name.startswith("test_") and path.suffix == ".py":
+            there.update(re.findall(r"^def (test_\w+)", (PROJECT / path).read_text(), re.MULTILINE))
+    folders = set(map(str, tests))
+    for page in PAGES:
+        text = page.read_text()
+        missing = set(re.findall(r"`(test_\w+)(?:\.py)?`", text)) - there
+        missing |= set(re.findall(r"`(tests/[\w/.]+?)/?`", text)) - folders
+        assert not missing, page

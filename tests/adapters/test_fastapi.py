@@ -573,6 +573,8 @@ def test_the_openapi_pages_are_public_unless_the_host_says_otherwise(
     install(by_function, tenancy, resolver=tokens, exempt=lambda r: r.path == "/open")
     by_function.include_router(router)
     assert call(by_function, "GET", "/docs").status == 200
+    for beside in ("/docsmore", "/docs/deeper", "/openapi.json.old"):
+        assert call(by_function, "GET", beside).status == 401
     assert call(by_function, "GET", "/open").status == 200
     assert call(by_function, "GET", "/who").status == 401
 

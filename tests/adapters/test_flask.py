@@ -6,15 +6,17 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
 from flask import Flask, Response, abort, current_app, redirect, request, stream_with_context
 from sqlalchemy import QueuePool, select, text
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from orgtenancy import (
+    Actor,
     Organization,
     Tenancy,
     current_actor,
@@ -256,17 +258,24 @@ def test_a_request_in_a_request_gives_the_outer_one_its_context_back(
     assert answer.text == f"bob@{inner.id} alice@{outer.id} {outer.id}"
 
 
+@pytest.mark.parametrize("left", ["organization", "session", "actor"])
 def test_a_request_that_ended_in_another_context_does_not_reach_the_next_one(
-    app: Flask, member: Member, organization: Organization
+    app: Flask, member: Member, organization: Organization, left: str
 ) -> None:
+    variables: dict[str, tuple[ContextVar[Any], object]] = {
+        "organization": (organization_var, organization),
+        "session": (session_var, Session()),
+        "actor": (actor_var, Actor(id="alice")),
+    }
     environ = wsgi.environ_of("GET", "/who", member(organization))
 
     def leave_behind() -> dict[str, bool]:
         context = app.request_context(environ)
         context.push()
         app.preprocess_request()
-        threading.Thread(target=lambda: app.do_teardown_request(None)).run()
-        organization_var.set(organization)
+        app.do_teardown_request(None)
+        variable, value = variables[left]
+        variable.set(value)
         answer: dict[str, bool] = wsgi.request(app, "GET", "/health").json
         context.pop(None)
         return answer

@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -21,7 +23,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from orgtenancy import Organization, Tenancy, current_actor, current_organization, errors
+from orgtenancy import Actor, Organization, Tenancy, current_actor, current_organization, errors
 from orgtenancy.adapters.starlette import (
     OrganizationMiddleware,
     exception_handlers,
@@ -29,7 +31,7 @@ from orgtenancy.adapters.starlette import (
     problem_response,
     request_info,
 )
-from orgtenancy.context import actor_var, bind, organization_var
+from orgtenancy.context import actor_var, bind, organization_var, session_var
 from orgtenancy.errors import IdentityProviderUnavailable, InsufficientScope
 from orgtenancy.identity import (
     AllowEveryone,
@@ -94,7 +96,8 @@ async def fail(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
-    return JSONResponse({"bound": organization_var.get() is not None})
+    variables = (organization_var, session_var, actor_var)
+    return JSONResponse({"bound": any(variable.get() is not None for variable in variables)})
 
 
 ROUTES = [
@@ -351,13 +354,19 @@ def test_exempt_can_be_a_function(tenancy: Tenancy, tokens: TokenResolver, call:
     assert call(app, "GET", "/health").status == 401
 
 
-def test_an_exempt_request_does_not_enter_the_organization_of_the_one_before_it(
-    app: Starlette, organization: Organization
+@pytest.mark.parametrize("left", ["organization", "session", "actor"])
+def test_an_exempt_request_has_nothing_of_the_one_before_it(
+    app: Starlette, organization: Organization, left: str
 ) -> None:
     """As a server does that starts a pipelined request in the last one's context."""
+    variables: dict[str, tuple[ContextVar[Any], object]] = {
+        "organization": (organization_var, organization),
+        "session": (session_var, Session()),
+        "actor": (actor_var, Actor(id="alice")),
+    }
 
     async def pipelined() -> Answer:
-        with bind(organization_var, organization):
+        with bind(*variables[left]):
             return await request(app, "GET", "/health")
 
     assert asyncio.run(pipelined()).json == {"bound": False}

@@ -127,6 +127,18 @@ def test_what_could_not_be_done_ends_with_1(
     assert "failed: provision of acme: " in installed.run("logto", "sync").stdout
 
 
+def test_members_that_could_not_be_read_end_with_1(installed: Project, fake: FakeLogto) -> None:
+    fake.data.create_organization("Acme", organization_id="acme")
+    fake.fail_next(403, 2, path="/api/organizations/acme/users")
+    shown = installed.run("logto", "sync", "--members", "--dry-run")
+    assert shown.exit_code == 1
+    assert "left alone: acme: its members cannot be read" in shown.stdout
+    assert "failed: read_members of acme: Logto does not let us read" in shown.stdout
+    found = installed.run("logto", "sync", "--members", "--json")
+    assert (found.exit_code, document(found)["done"]) == (1, {"provision": 1})
+    assert installed.ok("logto", "sync", "--members")["failures"] == []
+
+
 def test_a_logto_that_does_not_let_us_in_is_one_line(installed: Project, fake: FakeLogto) -> None:
     refused = installed.run("logto", "sync", "--json", ORGTENANCY_LOGTO_CLIENT_SECRET="wrong")
     told = document(refused)["error"]

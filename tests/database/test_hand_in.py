@@ -50,6 +50,28 @@ def read_only(driver: Any) -> None:
     driver.read_only = True
 
 
+def deferrable(driver: Any) -> None:
+    driver.rollback()
+    driver.deferrable = True
+
+
+def prepared(driver: Any) -> None:
+    driver.rollback()
+    driver.tpc_begin("left behind")
+    driver.execute("SELECT 1")
+    driver.tpc_prepare()
+    driver.pgconn.exec_(b"ROLLBACK PREPARED 'left behind'")  # the driver does not know
+
+
+blocks: list[Any] = []
+
+
+def transaction_block(driver: Any) -> None:
+    blocks.append(driver.transaction())  # which is never left
+    blocks[-1].__enter__()
+    driver.execute("COMMIT")
+
+
 def serializable(driver: Any) -> None:
     driver.rollback()
     driver.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
@@ -69,10 +91,12 @@ def another_cursor_class(driver: Any) -> None:
 
 def setting_by_another_cursor(driver: Any) -> None:
     psycopg.ClientCursor(driver).execute("SET app.person = 'left behind'")
+    driver.commit()
 
 
 def lock_by_another_cursor(driver: Any) -> None:
     psycopg.RawCursor(driver).execute("SELECT pg_advisory_lock($1)", (4712,))
+    driver.commit()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +105,10 @@ def lock_by_another_cursor(driver: Any) -> None:
         pipeline,
         autocommit,
         read_only,
+        deferrable,
         serializable,
+        prepared,
+        transaction_block,
         rows_as_dicts,
         notice_handler,
         another_cursor_class,
@@ -249,6 +276,20 @@ def test_a_first_statement_that_cannot_be_sent_costs_no_connection(
         session.rollback()
     with single.session(organization) as session:
         assert session.scalar(pid) == before
+
+
+def test_a_connection_whose_answers_were_not_awaited_is_closed(
+    single: Tenancy, organization: Organization
+) -> None:
+    with single.organization(organization):
+        with single.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            steps = driver.cursor()._execute_gen("SELECT pg_sleep(60)")
+            next(steps)
+            steps.close()  # as when a task is cancelled, and cancelled again
+            assert driver.closed
+        with single.engine.connect() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
 
 
 def test_an_organization_refused_in_a_pipeline_is_looked_up_again(

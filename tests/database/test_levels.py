@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from orgtenancy import Organization, Settings, Tenancy, embedded
+from orgtenancy.context import organization_var
 from tests.database.test_isolation import DENIED, Attack
 from tests.support.notes import NoteRepository, notes
 
@@ -90,6 +92,30 @@ def test_login_only_so_many_pools_are_kept(by_login: Tenancy) -> None:
             {"roles": list(roles)},
         ).all()
     assert len(connected) <= 3
+
+
+def test_login_the_password_of_one_is_not_the_others(by_login: Tenancy) -> None:
+    first, second = (by_login._database.role_url(by_login.schemas.get(n).role_name) for n in "ab")
+    assert first.password != second.password
+    mixed = Tenancy(second.set(password=first.password))
+    with pytest.raises(DBAPIError), mixed._database.engine.connect():
+        pass
+
+
+def test_login_a_pool_in_use_is_not_closed(by_login: Tenancy) -> None:
+    logins, organization = by_login._database._logins, by_login.schemas.get("a")
+    with by_login.session("a") as session:
+        session.execute(text("SELECT 1"))
+        engine = logins.get(organization)
+        for name in "bcde":
+            copy_context().run(write_outside, by_login, name)
+        assert logins.get(organization) is engine
+
+
+def write_outside(tenancy: Tenancy, organization_id: str) -> None:
+    """Write for another organization than the context's, as another request does."""
+    organization_var.set(None)
+    write(tenancy, organization_id, 200)
 
 
 def test_login_async(by_login: Tenancy) -> None:

@@ -58,10 +58,14 @@ def test_a_process_that_remembers_a_dropped_organization_gets_the_reason(
         session.execute(text("SELECT 1"))
 
 
+@pytest.mark.parametrize("one_flush", [True, False])
 def test_a_role_that_the_login_lost_is_refused_by_postgresql(
-    tenancy: Tenancy, make_tenancy: Callable[..., Tenancy], organization: Organization
+    tenancy: Tenancy,
+    make_tenancy: Callable[..., Tenancy],
+    organization: Organization,
+    one_flush: bool,
 ) -> None:
-    other = make_tenancy(listen=False)
+    other = make_tenancy(listen=False, one_flush=one_flush)
     with other.session(organization.id) as session:
         session.execute(text("SELECT 1"))
     login = tenancy.engine.url.username

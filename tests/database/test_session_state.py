@@ -99,6 +99,27 @@ def holdable_cursor(driver: Any) -> None:
 LEAVERS = [advisory_lock, setting, setting_by_stream, setting_by_copy, holdable_cursor]
 
 
+def left_on(driver: Any) -> tuple[bytes, ...]:
+    """Return a connection's path and role, without the transaction that would set them."""
+    shown = (driver.pgconn.exec_(f"SHOW {name}".encode()) for name in ("search_path", "role"))
+    return tuple(result.get_value(0, 0) for result in shown)
+
+
+@pytest.mark.parametrize("one_flush", [True, False])
+def test_nothing_of_an_organization_stays_on_its_connection(
+    make_tenancy: Callable[..., Tenancy], organization: Organization, one_flush: bool
+) -> None:
+    tenancy = make_tenancy(pool_size=1, max_overflow=0, listen=False, one_flush=one_flush)
+    with tenancy.organization(organization), tenancy.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        before = left_on(driver)
+        for end in (connection.commit, connection.rollback):
+            connection.execute(text("SELECT count(*) FROM notes"))
+            assert left_on(driver) != before
+            end()
+            assert left_on(driver) == before
+
+
 @pytest.mark.parametrize("leave", LEAVERS)
 def test_the_next_organization_gets_another_connection(
     make_tenancy: Callable[..., Tenancy],

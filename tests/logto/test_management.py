@@ -19,6 +19,7 @@ from orgtenancy.errors import (
     IdentityProviderUnavailable,
 )
 from orgtenancy.identity.logto_sync import LogtoSettings, ManagementApi
+from orgtenancy.identity.logto_sync.api.pacing import no_longer_than
 from orgtenancy.testing import FakeLogto
 from orgtenancy.testing.issuer_http import Answer, Call, LoopbackServer
 from tests.logto.times import Clock
@@ -245,6 +246,27 @@ def test_who_has_no_time_does_not_wait_for_long(
         api.is_member(organization, "bob")
     assert fake.requests(f"{PAGE}/{organization}/users/bob/roles") == 0
     assert not api.is_member(organization, "alice", patience=math.inf)
+
+
+def test_in_a_block_no_request_waits_for_longer_than_it_says(
+    api: ManagementApi, fake: FakeLogto, clock: Clock
+) -> None:
+    organization = fake.data.create_organization("Acme")
+    path = f"{PAGE}/{organization}"
+    with no_longer_than(30):
+        fake.fail_next(429, retry_after=20, path=path)
+        assert api.members(organization).is_whole
+        fake.fail_next(429, retry_after=20, path=path)
+        assert not api.is_member(organization, "alice", patience=math.inf)
+        assert clock.slept == [20, 20]  # each has its own time
+        fake.fail_next(429, 2, retry_after=20, path=path)
+        with pytest.raises(IdentityProviderUnavailable):
+            api.members(organization)
+        assert clock.slept == [20, 20, 20]
+    clock.pass_by(60)
+    fake.fail_next(429, retry_after=40, path=path)
+    assert api.members(organization).is_whole
+    assert clock.slept[3:] == [40]
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422])

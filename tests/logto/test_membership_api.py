@@ -24,7 +24,7 @@ from orgtenancy.testing import FakeLogto
 from tests.logto.times import Clock
 from tests.schemas.databases import eventually
 
-ALICE, BOB = Actor(id="alice"), Actor(id="bob")
+ALICE, BOB, CAROL = (Actor(id=name) for name in ("alice", "bob", "carol"))
 
 
 class Answers:
@@ -225,8 +225,119 @@ def test_a_task_that_gives_up_does_not_take_the_others_with_it() -> None:
     assert api.asked["acme", "alice"] == 1
 
 
+def fill(monkeypatch: pytest.MonkeyPatch, *, waiting: int = 256, of_one: int = 4) -> None:
+    """Allow so many questions at once."""
+    module = "orgtenancy.identity.logto_sync.membership"
+    monkeypatch.setattr(f"{module}._MAX_WAITING", waiting)
+    monkeypatch.setattr(f"{module}._MAX_OF_ONE", of_one)
+
+
+def test_more_questions_than_can_wait_are_refused_at_once(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(monkeypatch, waiting=2)
+    api = Answers(("acme", "alice"), ("acme", "carol"))
+    api.go_on.clear()
+    policy = LogtoMembership(api)
+    with ThreadPoolExecutor(3) as threads:
+        first = [threads.submit(ask, policy, actor, "acme") for actor in (ALICE, BOB)]
+        eventually(lambda: api.asked.total() == 2)
+        with pytest.raises(IdentityProviderUnavailable, match="too many"):
+            ask(policy, CAROL, "acme")
+        # Who asks the same waits for the answer that is on its way.
+        same = threads.submit(ask, policy, ALICE, "acme")
+        api.go_on.set()
+        assert [one.result() for one in (*first, same)] == [True, False, True]
+    assert api.asked["acme", "carol"] == 0
+    assert ask(policy, CAROL, "acme")
+
+
+def test_one_actor_asks_about_a_few_organizations_at_once_and_takes_no_room_of_others(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(monkeypatch, of_one=2)
+    api = Answers()
+    api.go_on.clear()
+    policy = LogtoMembership(api)
+    with ThreadPoolExecutor(3) as threads:
+        first = [threads.submit(ask, policy, ALICE, key) for key in ("acme", "globex")]
+        eventually(lambda: api.asked.total() == 2)
+        with pytest.raises(IdentityProviderUnavailable, match="too many"):
+            ask(policy, ALICE, "initech")
+        other = threads.submit(ask, policy, BOB, "initech")
+        eventually(lambda: api.asked["initech", "bob"] == 1)
+        api.go_on.set()
+        assert not any(one.result() for one in (*first, other))
+    assert not ask(policy, ALICE, "initech")
+
+
+def test_what_is_forgotten_is_under_way_until_it_is_answered(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(monkeypatch, waiting=1)
+    api = Answers()
+    api.go_on.clear()
+    policy = LogtoMembership(api)
+    with ThreadPoolExecutor(1) as threads:
+        old = threads.submit(ask, policy, ALICE, "acme")
+        eventually(lambda: api.asked.total() == 1)
+        policy.forget()
+        for actor in (ALICE, BOB):
+            with pytest.raises(IdentityProviderUnavailable, match="too many"):
+                ask(policy, actor, "acme")
+        api.go_on.set()
+        assert not old.result()
+    assert not ask(policy, ALICE, "acme")
+
+
+def test_a_question_that_fails_makes_room(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(monkeypatch, waiting=1, of_one=1)
+    api = Answers()
+    policy = LogtoMembership(api)
+    for error in (IdentityProviderUnavailable("down"), RuntimeError("unexpected"), KeyError()):
+        api.error = error
+        with pytest.raises(type(error)):
+            ask(policy, ALICE, "acme")
+    api.error = None
+    assert not ask(policy, ALICE, "acme")
+
+
+def test_a_question_that_no_thread_can_put_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(monkeypatch, waiting=1)
+    policy = LogtoMembership(Answers(("acme", "alice")))
+    policy._threads.shutdown()
+    with pytest.raises(RuntimeError):
+        asyncio.run(policy.is_member_async(ALICE, "acme"))
+    assert policy.is_member(ALICE, "acme")
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orgtenancy.identity.logto_sync.membership._THREADS", 1)
+    api = Answers(("acme", "alice"), ("acme", "bob"), ("acme", "carol"))
+    api.go_on.clear()
+    policy = LogtoMembership(api, clock=clock.now)
+
+    async def main() -> list[bool | BaseException]:
+        asking = [asyncio.create_task(policy.is_member_async(a, "acme")) for a in (ALICE, BOB)]
+        await asyncio.to_thread(eventually, lambda: api.asked["acme", "alice"] == 1)
+        clock.pass_by(31)
+        asking.append(asyncio.create_task(policy.is_member_async(CAROL, "acme")))
+        await asyncio.to_thread(eventually, lambda: len(policy._under_way) == 3)
+        api.go_on.set()
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    first, late, in_time = asyncio.run(main())
+    assert (first, in_time) == (True, True)
+    assert isinstance(late, IdentityProviderUnavailable)
+    assert api.asked["acme", "bob"] == 0
+    assert policy._under_way == set()
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_forked_process_asks_by_itself() -> None:
+def test_a_forked_process_asks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(monkeypatch, waiting=1)
     api = Answers(("acme", "alice"))
     api.go_on.clear()
     policy = LogtoMembership(api)

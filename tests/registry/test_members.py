@@ -70,6 +70,17 @@ def test_what_is_older_or_known_is_no_news(connection: Connection) -> None:
     assert find_standing(connection, "globex", actor) == Standing()
 
 
+def test_a_removal_has_a_time_of_its_own_for_tokens(connection: Connection) -> None:
+    actor = uuid4().hex
+    set_member(connection, "acme", actor, "active", FIRST)
+    assert set_member(connection, "acme", actor, "removed", SECOND, removed_at=THIRD)
+    assert find_standing(connection, "acme", actor) == Standing("removed", SECOND, THIRD)
+    assert set_member(
+        connection, "acme", actor, "active", SECOND + timedelta.resolution, removed_at=None
+    )
+    assert find_standing(connection, "acme", actor).removed_at == THIRD
+
+
 def test_what_became_of_an_actor_holds_in_every_organization(connection: Connection) -> None:
     actor = uuid4().hex
     assert set_actor(connection, actor, "suspended", SECOND)

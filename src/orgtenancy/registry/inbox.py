@@ -55,6 +55,7 @@ class InboxItem:
         event: The provider's name of what happened.
         subject: What it is about.
         occurred_at: When it happened, as the provider says.
+        received_at: When it was written down, by the database's clock.
         body: What was sent.
         attempts: How often it was tried before.
     """
@@ -63,8 +64,12 @@ class InboxItem:
     event: str
     subject: str
     occurred_at: datetime
+    received_at: datetime
     body: Mapping[str, Any]
     attempts: int
+
+
+_ITEM = [inbox.c[field.name] for field in fields(InboxItem)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +147,7 @@ def claim_next(connection: Connection, source: str) -> InboxItem | None:
         tuple_(earlier.c.occurred_at, earlier.c.id) < tuple_(inbox.c.occurred_at, inbox.c.id),
     )
     statement = (
-        select(
-            inbox.c.id,
-            inbox.c.event,
-            inbox.c.subject,
-            inbox.c.occurred_at,
-            inbox.c.body,
-            inbox.c.attempts,
-        )
+        select(*_ITEM)
         .where(
             inbox.c.source == source,
             inbox.c.status == "pending",
@@ -168,6 +166,34 @@ def claim_next(connection: Connection, source: str) -> InboxItem | None:
         key = func.hashtext(f"{source}:{item.subject}")
         connection.execute(select(func.pg_advisory_xact_lock(_SPACE, key)))
     return item
+
+
+def was_overtaken(
+    connection: Connection,
+    source: str,
+    item: InboxItem,
+    *,
+    since: datetime,
+    body: Mapping[str, Any],
+) -> bool:
+    """Return whether something of an event's kind that happened before it was done only lately.
+
+    Args:
+        connection: A connection of the owner.
+        source: The provider.
+        item: The event.
+        since: From when on it counts as lately; what is not done yet does too.
+        body: Only such whose body has all of this.
+    """
+    statement = select(inbox.c.id).where(
+        inbox.c.source == source,
+        inbox.c.subject == item.subject,
+        inbox.c.event == item.event,
+        tuple_(inbox.c.occurred_at, inbox.c.id) < tuple_(item.occurred_at, item.id),
+        or_(inbox.c.finished_at.is_(None), inbox.c.finished_at > since),
+        inbox.c.body.contains(body),
+    )
+    return connection.execute(statement.limit(1)).first() is not None
 
 
 def is_superseded(
@@ -189,6 +215,19 @@ def is_superseded(
         inbox.c.subject == item.subject,
         inbox.c.id != item.id,
         or_(inbox.c.event.in_(always), and_(inbox.c.event.in_(list(by)), later)),
+    )
+    return connection.execute(statement.limit(1)).first() is not None
+
+
+def has_event(
+    connection: Connection, source: str, *, event: str, subject: str, since: datetime
+) -> bool:
+    """Return whether such an event was received since, whatever became of it."""
+    statement = select(inbox.c.id).where(
+        inbox.c.source == source,
+        inbox.c.subject == subject,
+        inbox.c.event == event,
+        inbox.c.received_at >= since,
     )
     return connection.execute(statement.limit(1)).first() is not None
 

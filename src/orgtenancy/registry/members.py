@@ -47,10 +47,21 @@ def set_member(
     actor_id: str,
     status: MemberStatus,
     at: datetime,
+    *,
+    removed_at: datetime | None = None,
 ) -> bool:
     """Write that an actor is a member, or is none any more; nothing that is older counts.
 
     A removal is remembered although the actor came back, even if it is heard of only then.
+
+    Args:
+        connection: A connection of the owner, in a transaction.
+        organization_id: Of which organization.
+        actor_id: Who.
+        status: What it is.
+        at: Since when, as far as the order of what is heard goes.
+        removed_at: When a removed one was none for sure, if `at` says only that it was none
+            later: what a token from before says has ended then.
 
     Returns:
         Whether it was news.
@@ -60,19 +71,19 @@ def set_member(
         actor_id=actor_id,
         status=status,
         changed_at=at,
-        removed_at=at if status == "removed" else None,
+        removed_at=(removed_at or at) if status == "removed" else None,
     )
     new, old = given.excluded, members.c
     is_newer = old.changed_at < new.changed_at
-    removed_at = func.greatest(old.removed_at, new.removed_at)  # which skips nulls
+    last_removed_at = func.greatest(old.removed_at, new.removed_at)  # which skips nulls
     upsert = given.on_conflict_do_update(
         index_elements=["organization_id", "actor_id"],
         set_={
             "status": case((is_newer, new.status), else_=old.status),
             "changed_at": func.greatest(old.changed_at, new.changed_at),
-            "removed_at": removed_at,
+            "removed_at": last_removed_at,
         },
-        where=or_(is_newer, old.removed_at.is_distinct_from(removed_at)),
+        where=or_(is_newer, old.removed_at.is_distinct_from(last_removed_at)),
     )
     return _write(connection, upsert, organization_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -10,9 +11,10 @@ import pytest
 from orgtenancy import OrganizationStatus
 from orgtenancy.errors import OrganizationNotFound
 from orgtenancy.identity.logto_sync import LogtoWorker
+from orgtenancy.registry import store
 from tests.lifecycle.worlds import CALLS, S, reach
 from tests.logto.webhooks.world import World, ago, new_id, settings
-from tests.schemas.databases import dsn
+from tests.schemas.databases import FreshDatabase, dsn
 from tests.support.reservations import reserve
 
 
@@ -229,16 +231,31 @@ def test_what_happened_to_a_user_last_counts(world: World) -> None:
 
 
 class Members:
-    """A reconciliation that is only asked for members."""
+    """A reconciliation that is only asked for members.
+
+    Attributes:
+        asked: For which organizations.
+        during: What happens the next time while it reads.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.during: Callable[[], object] = lambda: None
 
     def run(self) -> None:
         raise NotImplementedError
 
     def refresh_members(self, organization_id: str) -> None:
         self.asked.append(organization_id)
+        during, self.during = self.during, lambda: None
+        during()
+
+    def worker(self, world: World) -> LogtoWorker:
+        return LogtoWorker(world.tenancy, settings(sync_members=True), sync=self)
+
+
+def work_on_one(worker: LogtoWorker) -> None:
+    assert worker.run_while(iter([True, False]).__next__) == 1
 
 
 @pytest.mark.parametrize("sync_members", [True, False])
@@ -254,9 +271,118 @@ def test_members_that_changed_somehow_are_read_anew_if_wanted_and_caches_are_tol
         world.post("applications_added", organization=one)
         worker.run_once()
         heard = [n.payload for n in listening.notifies(timeout=5, stop_after=2)]
-    assert members.asked == ([one, one] if sync_members else [])
+    assert members.asked == ([one] if sync_members else [])
     assert heard == [one, one]
     assert world.outcomes() == ["done", "done"]
+
+
+def test_the_members_of_one_organization_are_read_once_for_many_events(world: World) -> None:
+    members = Members()
+    one, two = new_id(), new_id()
+    for number in range(20):
+        world.post("members_added", organization=one, at=ago(60 - number))
+    world.post("members_added", organization=two)
+    assert members.worker(world).run_once() == 21
+    assert members.asked == [one, two]
+    assert world.outcomes() == ["done"] * 21
+
+
+def test_what_is_received_while_members_are_read_leads_to_another_reading(world: World) -> None:
+    members = Members()
+    one = new_id()
+    members.during = lambda: world.post("members_added", organization=one, at=ago(5))
+    world.post("members_added", organization=one, at=ago(1))  # also if it happened before
+    members.worker(world).run_once()
+    assert members.asked == [one, one]
+
+
+def test_a_reading_that_failed_counts_for_nothing(world: World) -> None:
+    def fail() -> None:
+        raise LookupError
+
+    members = Members()
+    members.during = fail
+    one = new_id()
+    for seconds in (9, 8, 7):
+        world.post("members_added", organization=one, at=ago(seconds))
+    worker = members.worker(world)
+    worker.run_once()
+    assert members.asked == [one, one]
+    assert world.outcomes() == ["pending", "done", "done"]
+    world.make_due()
+    worker.run_once()
+    assert members.asked == [one, one]  # the one that succeeded began after all were received
+    assert world.outcomes() == ["done"] * 3
+
+
+@pytest.mark.parametrize("arrives_late", [False, True])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_who_came_back_after_a_removal_is_seen_by_another_reading(
+    world: World, *, arrives_late: bool, elsewhere: bool
+) -> None:
+    """The reading may have been of a time when they were back, which the removal undid."""
+    one = new_id()
+
+    def remove() -> None:
+        world.post("member_removed", organization=one, user="bob", at=ago(8))
+
+    members = Members()
+    worker = members.worker(world)
+    for seconds in (9, 7, 6):
+        world.post("members_added", organization=one, at=ago(seconds))
+    if arrives_late:
+        members.during = remove
+    else:
+        remove()
+    work_on_one(worker)
+    work_on_one(members.worker(world) if elsewhere else worker)
+    assert world.member(one, "bob") == "removed"
+    assert members.asked == [one]
+    assert worker.run_once() == 2
+    assert members.asked == [one, one]
+
+
+def test_a_reservation_that_a_process_left_when_it_died_is_gone_after_a_deletion(
+    world: World,
+) -> None:
+    one = reach(world.tenancy, S.PROVISIONING)
+    make_old(world, one)
+    world.post("organization_deleted", organization=one, at=ago(5))
+    world.worker.run_once()
+    assert world.inbox() == [("Organization.Deleted", one, "done", 1)]
+    with pytest.raises(OrganizationNotFound):
+        world.tenancy.schemas.get(one)
+    [entry] = world.audit(one)
+    assert (entry.action, entry.details) == ("dropped", {"from": "provisioning"})
+    world.post("organization_created", organization=one, at=ago(9))
+    world.worker.run_once()
+    assert world.outcomes() == ["done", "superseded"]
+
+
+def test_one_that_is_made_while_it_is_deleted_at_logto_is_archived_afterwards(
+    world: World, database: FreshDatabase
+) -> None:
+    one = reach(world.tenancy, S.PROVISIONING)
+    make_old(world, one)
+    world.post("organization_deleted", organization=one)
+    with database.tenancy(lifecycle_lock_timeout=0.1) as tenancy:
+        worker = LogtoWorker(tenancy, settings())
+        with tenancy._database.admin_engine.begin() as connection:
+            store.find(connection, one, lock=True)  # as whoever makes it
+            worker.run_once()
+        assert world.outcomes() == ["pending"]
+        tenancy.schemas.provision(one)
+        world.make_due()
+        worker.run_once()
+    assert world.outcomes() == ["done"]
+    assert world.tenancy.schemas.get(one).status is S.ARCHIVED
+
+
+def make_old(world: World, organization_id: str) -> None:
+    world.database.ask(
+        "UPDATE orgtenancy.organizations SET created_at = now() - interval '61 s' WHERE id = %s",
+        organization_id,
+    )
 
 
 def test_one_that_is_on_its_way_elsewhere_is_brought_to_its_end(world: World) -> None:

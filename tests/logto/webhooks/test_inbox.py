@@ -188,7 +188,7 @@ def test_an_event_is_superseded_by_later_ones_and_by_some_at_any_time(
         outcome,
     )
     ((number, at),) = world.database.ask("SELECT min(id), min(occurred_at) FROM orgtenancy.inbox")
-    item = InboxItem(number, "update", "acme", max(at, ago(10.5)), {}, 0)
+    item = InboxItem(number, "update", "acme", max(at, ago(10.5)), at, {}, 0)
     with world.tenancy._database.admin_engine.begin() as connection:
         found = inbox.is_superseded(connection, SOURCE, item, by={"update": False, "delete": True})
     assert found == is_superseded

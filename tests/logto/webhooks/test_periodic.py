@@ -6,16 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from orgtenancy import Tenancy
 from orgtenancy.errors import ConfigurationError, SyncRefused
 from orgtenancy.identity.logto_sync import LogtoWorker
 from orgtenancy.identity.logto_sync.names import SYNC_ACTION
 from orgtenancy.identity.logto_sync.reconciliation.periodic import PeriodicSync
+from orgtenancy.naming import control_role_name
 from orgtenancy.registry import audit
 from tests.logto.webhooks.world import World, new_id, settings
-from tests.schemas.databases import eventually
+from tests.schemas.databases import dsn, eventually
 
 
 class Counted:
@@ -57,6 +60,19 @@ def test_it_is_run_if_the_last_one_is_long_ago_whoever_ran_it(world: World) -> N
     )
     assert periodic(world, other).run_if_due()
     assert (sync.times, other.times) == (1, 1)
+
+
+def test_what_the_apps_login_wrote_puts_none_off(world: World) -> None:
+    with psycopg.connect(dsn(world.database.url)) as login:
+        role = sql.Identifier(control_role_name(world.database.name))
+        login.execute(sql.SQL("SET ROLE {}").format(role))
+        login.execute(
+            "INSERT INTO orgtenancy.audit (action, origin, result) VALUES (%s, 'app', 'done')",
+            [SYNC_ACTION],
+        )
+    sync = Counted(world.tenancy)
+    assert periodic(world, sync).run_if_due()
+    assert not periodic(world, sync).run_if_due()
 
 
 def test_of_many_at_once_one_runs_it(world: World) -> None:

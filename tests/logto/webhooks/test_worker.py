@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from orgtenancy import Settings, Tenancy
 from orgtenancy.errors import ConfigurationError
@@ -116,6 +116,23 @@ def test_what_fails_is_tried_again_later_and_given_up_in_the_end(world: World) -
     assert error == "LookupError: no luck"
     world.make_due()
     assert worker.run_once() == 0
+
+
+def test_what_is_kept_of_an_error_has_no_values_of_rows(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def labels(data: Mapping[str, Any]) -> Mapping[str, Any]:
+        with world.tenancy.control_session() as session:
+            session.execute(text("DO $$ BEGIN RAISE 'no luck' USING DETAIL = 'alice'; END $$"))
+        return {}
+
+    world.post("organization_created", organization=new_id())
+    worker_of(world.tenancy, labels).run_once()
+    assert world.database.ask("SELECT error FROM orgtenancy.inbox") == [
+        ("RaiseException: no luck",)
+    ]
+    assert "no luck" in caplog.text
+    assert "alice" not in caplog.text
 
 
 def test_a_deletion_does_not_wait_for_what_fails_before_it(world: World) -> None:

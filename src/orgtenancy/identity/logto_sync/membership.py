@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from orgtenancy.errors import IdentityProviderUnavailable
@@ -17,6 +18,10 @@ from orgtenancy.organizations import Actor
 _MAX_AGE_OF_NO = 5.0  # seconds: who was let in a moment ago wants to work
 _THREADS = 8
 _PATIENCE = 30.0  # seconds; whoever asks outlasts what the API waits for
+
+# Questions under way at once: of all, and of one actor, who may name any organization.
+_MAX_WAITING = 256
+_MAX_OF_ONE = 4
 
 _Key: TypeAlias = tuple[str, str]
 
@@ -29,11 +34,27 @@ class AsksMembership(Protocol):
         ...
 
 
+@dataclass(eq=False, slots=True)
+class _Question:
+    """A question that is under way.
+
+    Attributes:
+        key: The organization, and the actor.
+        deadline: From then on nobody waits for the answer.
+        answer: What Logto says.
+    """
+
+    key: _Key
+    deadline: float
+    answer: Future[bool] = field(default_factory=Future)
+
+
 class LogtoMembership(MembershipPolicy):
     """Asks Logto who is a member, and remembers the answers for a while.
 
     All who want to know the same at once wait for one request. Without an answer nobody is let
-    in: `IdentityProviderUnavailable`.
+    in: `IdentityProviderUnavailable`. That is also the answer, at once, while 256 questions are
+    under way, or four about the same actor.
 
     Args:
         api: Asks Logto, such as a `ManagementApi`.
@@ -71,9 +92,9 @@ class LogtoMembership(MembershipPolicy):
             return known
         question, is_mine = self._ask_once(key)
         if is_mine:
-            self._answer(key, question)
+            self._answer(question)
         try:
-            return question.result(_PATIENCE)
+            return question.answer.result(_PATIENCE)
         except TimeoutError:
             raise _too_slow(organization_id) from None
 
@@ -84,9 +105,9 @@ class LogtoMembership(MembershipPolicy):
             return known
         question, is_mine = self._ask_once(key)
         if is_mine:
-            self._threads.submit(self._answer, key, question)
+            self._hand_over(question)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(question), _PATIENCE)
+            return await asyncio.wait_for(asyncio.wrap_future(question.answer), _PATIENCE)
         except TimeoutError:
             raise _too_slow(organization_id) from None
 
@@ -108,7 +129,10 @@ class LogtoMembership(MembershipPolicy):
     def _begin_anew(self) -> None:
         """Begin without questions under way: in the child of a fork, nobody puts them."""
         self._process = os.getpid()
-        self._running: dict[_Key, Future[bool]] = {}
+        # What is asked, for those who ask the same; and all that is not answered yet, also what
+        # was forgotten since.
+        self._running: dict[_Key, _Question] = {}
+        self._under_way: set[_Question] = set()
         # Not the event loop's own threads: an outage of Logto would occupy all of them.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="orgtenancy-membership")
 
@@ -116,38 +140,65 @@ class LogtoMembership(MembershipPolicy):
         found = self._answers.get(key)
         return found[1] if found is not None and self._clock() < found[0] else None
 
-    def _ask_once(self, key: _Key) -> tuple[Future[bool], bool]:
-        """Return the question that is on its way, and whether the caller has to put it."""
+    def _ask_once(self, key: _Key) -> tuple[_Question, bool]:
+        """Return the question that is on its way, and whether the caller has to put it.
+
+        Raises:
+            IdentityProviderUnavailable: If too many others are on their way.
+        """
         with self._lock:
             if self._process != os.getpid():
                 self._begin_anew()
             running = self._running.get(key)
             if running is not None:
                 return running, False
-            question = Future[bool]()
+            question = _Question(key, self._clock() + _PATIENCE)
             if (known := self._known(key)) is not None:  # answered just now
-                question.set_result(known)
+                question.answer.set_result(known)
                 return question, False
+            self._check_room(key)
             self._running[key] = question
+            self._under_way.add(question)
             # One that is running cannot be cancelled: a task that gives up must not take the
             # others with it.
-            question.set_running_or_notify_cancel()
+            question.answer.set_running_or_notify_cancel()
             return question, True
 
-    def _answer(self, key: _Key, question: Future[bool]) -> None:
+    def _check_room(self, key: _Key) -> None:
+        organization_id, actor_id = key
+        of_one = sum(other.key[1] == actor_id for other in self._under_way)
+        if len(self._under_way) >= _MAX_WAITING or of_one >= _MAX_OF_ONE:
+            raise IdentityProviderUnavailable(
+                "too many questions about members wait for Logto's answer",
+                organization_id=organization_id,
+            )
+
+    def _hand_over(self, question: _Question) -> None:
+        """Let one of the threads ask."""
+        try:
+            self._threads.submit(self._answer, question)
+        except RuntimeError as error:  # there is no thread, and none can be started
+            self._settle(question)
+            question.answer.set_exception(error)
+
+    def _answer(self, question: _Question) -> None:
         """Ask Logto; whatever happens, those who wait are woken."""
         generation = self._generation
         try:
-            answer = self._api.is_member(*key)
+            if self._clock() > question.deadline:
+                raise _too_slow(question.key[0])
+            answer = self._api.is_member(*question.key)
         except BaseException as error:  # noqa: BLE001 - told to those who wait
-            self._settle(key, question)
-            question.set_exception(error)
+            self._settle(question)
+            question.answer.set_exception(error)
         else:
-            self._settle(key, question, answer if generation == self._generation else None)
-            question.set_result(answer)
+            self._settle(question, answer if generation == self._generation else None)
+            question.answer.set_result(answer)
 
-    def _settle(self, key: _Key, question: Future[bool], answer: bool | None = None) -> None:
+    def _settle(self, question: _Question, answer: bool | None = None) -> None:
+        key = question.key
         with self._lock:
+            self._under_way.discard(question)
             if self._running.get(key) is question:
                 del self._running[key]
             if answer is None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: How far Logto's clock and ours may be apart.
+CLOCK_SKEW = timedelta(seconds=60)
 
 
 class LogtoSettings(BaseSettings):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -18,6 +19,8 @@ MAX_ATTEMPTS = 6
 
 _MAX_DELAY = 60.0  # seconds, whatever a server asks for
 _FIRST_DELAY = 0.5
+
+_longest: ContextVar[float] = ContextVar("orgtenancy_logto_patience", default=math.inf)
 
 
 class Pace:
@@ -59,6 +62,16 @@ class Pace:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
 
 
+@contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """Give no request of a block more time than this, whoever sends it there."""
+    token = _longest.set(seconds)
+    try:
+        yield
+    finally:
+        _longest.reset(token)
+
+
 class Patience:
     """What is left of the time that a caller has.
 
@@ -71,7 +84,7 @@ class Patience:
     def __init__(
         self, seconds: float, *, clock: Callable[[], float], sleep: Callable[[float], None]
     ) -> None:
-        self._end = clock() + seconds
+        self._end = clock() + min(seconds, _longest.get())
         self._clock = clock
         self._sleep = sleep
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
+
+from sqlalchemy import func, select
 
 from orgtenancy.context import acting
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable, TransitionRefused
@@ -19,11 +21,13 @@ from orgtenancy.identity.logto_sync.inbound.events import (
     SetActor,
     Unusable,
 )
+from orgtenancy.identity.logto_sync.inbound.refreshing import MembersReader
 from orgtenancy.identity.logto_sync.names import SOURCE
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
-from orgtenancy.registry import audit, members
-from orgtenancy.registry.inbox import Outcome
+from orgtenancy.registry import audit, members, store
+from orgtenancy.registry.inbox import InboxItem, Outcome
+from orgtenancy.registry.tables import organizations
 
 #: What the audit says of where a change came from.
 ORIGIN = "logto:webhook"
@@ -32,6 +36,10 @@ ORIGIN = "logto:webhook"
 Labels: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 _ENDED = (OrganizationStatus.ARCHIVED, OrganizationStatus.PURGED)
+
+# Whoever reserves an id locks its row soon. One that nobody holds after this was left by a
+# process that died.
+_ABANDONED_AFTER = timedelta(seconds=60)
 
 
 class Applier:
@@ -55,14 +63,16 @@ class Applier:
         self._host = host
         self._database = host.schemas.builder.database
         self._attributes = attributes
-        self._refresh_members = refresh_members
+        self._reader = (
+            None if refresh_members is None else MembersReader(self._database, refresh_members)
+        )
 
-    def apply(self, action: Action, at: datetime) -> tuple[Outcome, str | None]:
+    def apply(self, action: Action, item: InboxItem) -> tuple[Outcome, str | None]:
         """Do what an event says.
 
         Args:
             action: What is to be done.
-            at: When it happened.
+            item: The event.
 
         Returns:
             What became of the event, and why if it was not done.
@@ -72,6 +82,7 @@ class Applier:
             TransitionRefused: If its status does not allow it for the time being.
             Exception: What else goes wrong; it may be tried again.
         """
+        at = item.occurred_at
         with acting(None, ORIGIN):
             match action:
                 case ProvisionOrganization():
@@ -81,7 +92,7 @@ class Applier:
                 case RemoveMember():
                     return self._remove_member(action, at)
                 case RefreshMembers(organization_id=organization_id):
-                    return self._members_changed(organization_id)
+                    return self._members_changed(organization_id, item)
                 case SetActor():
                     return self._set_actor(action, at)
                 case Ignore():
@@ -121,11 +132,34 @@ class Applier:
     def _archive(self, organization_id: str) -> tuple[Outcome, str | None]:
         # Where there is none, its row in the inbox says that there is to be none.
         organization = self._find(organization_id)
-        if organization is not None and organization.status not in _ENDED:
+        if organization is None or organization.status in _ENDED:
+            return "done", None
+        if not self._take_back(organization_id):
             self._host.organizations.archive(
                 organization_id, reason="deleted at Logto", source=SOURCE
             )
         return "done", None
+
+    def _take_back(self, organization_id: str) -> bool:
+        """Remove a reservation that nobody fills any more, and return whether there was one."""
+        known = organizations.c
+        statement = (
+            select(known.id)
+            .where(
+                known.id == organization_id,
+                known.status == OrganizationStatus.PROVISIONING,
+                known.created_at < func.now() - _ABANDONED_AFTER,
+            )
+            # Whoever fills it has it locked.
+            .with_for_update(skip_locked=True)
+        )
+        with self._database.admin_engine.begin() as connection:
+            if connection.execute(statement).first() is None:
+                return False
+            store.remove(connection, organization_id, OrganizationStatus.PROVISIONING)
+            details = {"from": OrganizationStatus.PROVISIONING}
+            audit.record(connection, "dropped", organization_id, details=details)
+        return True
 
     def _remove_member(self, action: RemoveMember, at: datetime) -> tuple[Outcome, str | None]:
         organization_id, actor_id = action.organization_id, action.actor_id
@@ -137,10 +171,10 @@ class Applier:
             audit.record(connection, "member_removed", organization_id, details=details)
         return "done", None
 
-    def _members_changed(self, organization_id: str) -> tuple[Outcome, str | None]:
+    def _members_changed(self, organization_id: str, item: InboxItem) -> tuple[Outcome, str | None]:
         validate_organization_id(organization_id)
-        if self._refresh_members is not None:
-            self._refresh_members(organization_id)
+        if self._reader is not None:
+            self._reader.read_for(item)
         with self._database.admin_engine.begin() as connection:
             members.announce(connection, [organization_id])
         return "done", None

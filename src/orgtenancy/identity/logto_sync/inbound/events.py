@@ -29,7 +29,11 @@ _NEWER_ONES: Mapping[str, bool] = {CREATED: False, UPDATED: False, DELETED: True
 #: happened later, and where it says True also those that happened earlier.
 SUPERSEDED_BY: Mapping[str, Mapping[str, bool]] = {CREATED: _NEWER_ONES, UPDATED: _NEWER_ONES}
 
-_REMOVAL = ("DELETE", "/organizations/:id/users/:userId")
+#: What a body has that says who was removed from an organization.
+REMOVAL: Mapping[str, str] = {
+    "method": "DELETE",
+    "matchedRoute": "/organizations/:id/users/:userId",
+}
 
 # Longer ones are none of Logto's, and might not fit into an index.
 _MAX_NAME = 256  # characters
@@ -180,7 +184,7 @@ def _membership(body: Mapping[str, Any]) -> Action:
     if organization_id is None:
         return Unusable("no organizationId")
     actor_id = _text(params.get("userId"))
-    if actor_id is not None and (body.get("method"), body.get("matchedRoute")) == _REMOVAL:
+    if actor_id is not None and REMOVAL.items() <= body.items():
         return RemoveMember(organization_id, actor_id)
     return RefreshMembers(organization_id)
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.exc import DataError
@@ -23,15 +23,12 @@ from orgtenancy.errors import ConfigurationError, WebhookForged, WebhookRefused
 from orgtenancy.identity.logto_sync.host import Host
 from orgtenancy.identity.logto_sync.inbound.events import LogtoEvent, read_event
 from orgtenancy.identity.logto_sync.names import SOURCE
-from orgtenancy.identity.logto_sync.settings import LogtoSettings
+from orgtenancy.identity.logto_sync.settings import CLOCK_SKEW, LogtoSettings
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.identity.webhooks import Receipt
 from orgtenancy.registry import inbox
 
 SIGNATURE_HEADER = "logto-signature-sha-256"
-
-#: Seconds that Logto's clock may be ahead of ours.
-CLOCK_SKEW = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +88,8 @@ class LogtoWebhooks:
             event = read_event(content)
         except ValueError as error:
             raise WebhookRefused(str(error)) from error
-        age = (datetime.now(UTC) - event.occurred_at).total_seconds()
-        if age > self._max_age:
+        age = datetime.now(UTC) - event.occurred_at
+        if age > timedelta(seconds=self._max_age):
             raise WebhookRefused(f"the event is older than {self._max_age:g} s")
         if age < -CLOCK_SKEW:
             raise WebhookRefused("the event is from the future")

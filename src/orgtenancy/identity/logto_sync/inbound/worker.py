@@ -19,17 +19,16 @@ from typing import Any, Self, cast
 import psycopg
 from psycopg import sql
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from orgtenancy.errors import ConfigurationError, InvalidOrganizationId
+from orgtenancy.identity.logto_sync.failures import told
 from orgtenancy.identity.logto_sync.host import Host
 from orgtenancy.identity.logto_sync.inbound.applying import Applier, Labels
 from orgtenancy.identity.logto_sync.inbound.events import SUPERSEDED_BY, action_of
-from orgtenancy.identity.logto_sync.inbound.webhooks import CLOCK_SKEW
 from orgtenancy.identity.logto_sync.names import SOURCE
 from orgtenancy.identity.logto_sync.reconciliation.periodic import PeriodicSync, Sync
-from orgtenancy.identity.logto_sync.settings import LogtoSettings
+from orgtenancy.identity.logto_sync.settings import CLOCK_SKEW, LogtoSettings
 from orgtenancy.registry import inbox
 from orgtenancy.registry.inbox import InboxItem
 
@@ -79,10 +78,11 @@ class LogtoWorker:
         self._applier = Applier(host, attributes=attributes, refresh_members=refresh)
         self._listens = database.settings.listen
         self._retention = database.settings.inbox_retention
-        if self._retention < timedelta(seconds=settings.webhook_max_age + CLOCK_SKEW):
+        if self._retention < timedelta(seconds=settings.webhook_max_age) + CLOCK_SKEW:
             raise ConfigurationError(
-                f"inbox_retention has to be longer than webhook_max_age and {CLOCK_SKEW:g} s, so "
-                "that a webhook which is sent twice is told by the first one"
+                "inbox_retention has to be longer than webhook_max_age and "
+                f"{CLOCK_SKEW.total_seconds():g} s, so that a webhook which is sent twice is told "
+                "by the first one"
             )
         # Not from the pool: what an event asks for takes connections of the pool while this
         # one waits, and many workers would wait for each other.
@@ -139,7 +139,7 @@ class LogtoWorker:
                         delay = _SLICE
                         self._wait(connection)
             except Exception as error:  # noqa: BLE001 - nobody else would see the thread end
-                logger.warning("Logto's events are not worked on, trying again: %s", _told(error))
+                logger.warning("Logto's events are not worked on, trying again: %s", told(error))
                 self._stop.wait(delay)
                 delay = min(delay * 2, _MAX_DELAY)
 
@@ -187,18 +187,18 @@ class LogtoWorker:
 
     def _do(self, connection: Connection, item: InboxItem) -> None:
         try:
-            outcome, error = self._applier.apply(action_of(item.body), item.occurred_at)
+            outcome, error = self._applier.apply(action_of(item.body), item)
         except InvalidOrganizationId as refusal:
-            outcome, error = "failed", _told(refusal)
+            outcome, error = "failed", told(refusal)
         except Exception as failure:  # noqa: BLE001 - a handler of the host may raise anything
             logger.warning(
                 "event %d (%s of %r) is tried again later: %s",
                 item.id,
                 item.event,
                 item.subject,
-                _told(failure),
+                told(failure),
             )
-            inbox.retry_later(connection, item, _told(failure))
+            inbox.retry_later(connection, item, told(failure))
             return
         if outcome == "failed":
             logger.error("event %d (%s) cannot be worked on: %s", item.id, item.event, error)
@@ -221,9 +221,3 @@ def _stay_open(connection: Connection) -> None:
 def _driver(connection: Connection) -> psycopg.Connection[Any]:
     driver: Any = connection.connection.driver_connection
     return cast("psycopg.Connection[Any]", driver)
-
-
-def _told(error: Exception) -> str:
-    # SQLAlchemy's own text has the values of the statement, which may be personal.
-    told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return f"{type(told).__name__}: {told}"

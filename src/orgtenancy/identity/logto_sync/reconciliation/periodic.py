@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError
+from orgtenancy.identity.logto_sync.failures import message_of
 from orgtenancy.identity.logto_sync.names import SYNC_ACTION
 from orgtenancy.registry.tables import audit
 from orgtenancy.schemas.fleet.lock import PlacementLock
@@ -37,7 +38,7 @@ class PeriodicSync:
     """Runs a reconciliation now and then, in a thread, and in one process at a time.
 
     Who runs it is whoever gets a lock of the database, and only if the audit has none that is
-    younger than `every`. A process that dies lets go of the lock.
+    younger than `every`, by the same login. A process that dies lets go of the lock.
 
     Args:
         database: The control server.
@@ -95,16 +96,24 @@ class PeriodicSync:
                 self.run_if_due()
                 pause = min(max(self._seconds_left(), 1.0), _MAX_PAUSE)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one may succeed
-                logger.warning("the reconciliation with Logto failed: %s", error)
+                logger.warning("the reconciliation with Logto failed: %s", message_of(error))
                 pause = self._every
             self._stop.wait(pause)
 
     def _seconds_left(self) -> float:
-        """Return in how many seconds the next one is due, by the server's clock."""
+        """Return in how many seconds the next one is due, by the server's clock.
+
+        Only what this login wrote counts: the app's login may add to the audit too, and could
+        put the next one off for ever.
+        """
         age = func.extract("epoch", func.clock_timestamp() - audit.c.recorded_at)
         last = (
             select(age)
-            .where(audit.c.action == SYNC_ACTION, audit.c.result == "done")
+            .where(
+                audit.c.action == SYNC_ACTION,
+                audit.c.result == "done",
+                audit.c.recorded_by == func.session_user(),
+            )
             .order_by(audit.c.id.desc())
             .limit(1)
         )

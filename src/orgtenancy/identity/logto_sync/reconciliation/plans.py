@@ -35,6 +35,9 @@ class SyncItem(BaseModel):
         actor_id: To which member or actor, if it is one.
         name: The display name that it gets, if it gets one.
         attributes: The labels that it gets, if it gets any.
+        known_at: Since when what was known of the member or actor was so, before Logto was
+            asked; None if nothing was known.
+        asked_at: When Logto had said that a member who is put out is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,10 +47,12 @@ class SyncItem(BaseModel):
     actor_id: str | None = None
     name: str | None = None
     attributes: Mapping[str, Any] | None = None
+    known_at: datetime | None = None
+    asked_at: datetime | None = None
 
 
 class LeftAlone(BaseModel):
-    """An organization for which nothing is done, although something could be.
+    """An organization for which nothing is done, or not all, although something could be.
 
     Attributes:
         organization_id: Its id, as Logto has it.
@@ -60,6 +65,25 @@ class LeftAlone(BaseModel):
     reason: str
 
 
+class SyncFailure(BaseModel):
+    """Something that could not be done.
+
+    Attributes:
+        organization_id: To which organization; None for actors.
+        action: What; `read_members` if Logto did not tell them, `on_member` for the host's own
+            function.
+        code: The error's code.
+        message: What went wrong, for people.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    organization_id: str | None
+    action: str
+    code: str
+    message: str
+
+
 class SyncPlan(BaseModel):
     """What would make the registry as Logto is.
 
@@ -69,7 +93,9 @@ class SyncPlan(BaseModel):
         is_whole: Whether all of them were seen; if not, they changed for too long meanwhile.
             What was seen is true all the same, and the next plan has the rest.
         items: What to do, organization by organization.
-        left_alone: For which organizations nothing is done, and why.
+        left_alone: For which organizations nothing is done, and why; or nothing about their
+            members.
+        failures: What could not be read. Nothing follows from it.
         users: The members of each organization, where they are wanted; not in a document.
     """
 
@@ -80,6 +106,7 @@ class SyncPlan(BaseModel):
     is_whole: bool
     items: tuple[SyncItem, ...] = ()
     left_alone: tuple[LeftAlone, ...] = ()
+    failures: tuple[SyncFailure, ...] = ()
     users: Mapping[str, tuple[LogtoUser, ...]] = Field(
         default_factory=dict, exclude=True, repr=False
     )
@@ -99,24 +126,6 @@ class SyncPlan(BaseModel):
             yield organization_id, tuple(items)
 
 
-class SyncFailure(BaseModel):
-    """Something that could not be done.
-
-    Attributes:
-        organization_id: To which organization; None for actors.
-        action: What, or `on_member` for the host's own function.
-        code: The error's code.
-        message: What went wrong, for people.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    organization_id: str | None
-    action: str
-    code: str
-    message: str
-
-
 class SyncReport(BaseModel):
     """What became of a plan.
 
@@ -124,7 +133,7 @@ class SyncReport(BaseModel):
         plan: The plan.
         is_applied: Whether it was carried out; False for a dry run.
         done: How often each action was done; what somebody else had done meanwhile is not in it.
-        failures: What could not be done. The rest was done.
+        failures: What could not be read, or not be done. The rest was done.
         left_alone: For which organizations nothing was done, and why: those of the plan, and
             those that changed since.
     """

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 
 from orgtenancy.context import acting
-from orgtenancy.errors import IdentityProviderRefused, SyncRefused
-from orgtenancy.identity.logto_sync.api.management import LogtoUser, ManagementApi
+from orgtenancy.errors import SyncRefused
+from orgtenancy.identity.logto_sync.api.management import ManagementApi
 from orgtenancy.identity.logto_sync.host import Host
 from orgtenancy.identity.logto_sync.names import SYNC_ACTION, SYNC_ORIGIN
-from orgtenancy.identity.logto_sync.reconciliation.members import plan_actors, plan_members
+from orgtenancy.identity.logto_sync.reconciliation.members import MemberReading, plan_members
 from orgtenancy.identity.logto_sync.reconciliation.planning import (
     Comparison,
     Labels,
@@ -20,7 +20,7 @@ from orgtenancy.identity.logto_sync.reconciliation.planning import (
     read,
     too_many,
 )
-from orgtenancy.identity.logto_sync.reconciliation.plans import LeftAlone, SyncPlan, SyncReport
+from orgtenancy.identity.logto_sync.reconciliation.plans import SyncPlan, SyncReport
 from orgtenancy.identity.logto_sync.reconciliation.work import OnMember, Work
 from orgtenancy.identity.logto_sync.settings import LogtoSettings
 from orgtenancy.registry import audit
@@ -63,37 +63,29 @@ class Reconciliation:
     def plan(self) -> SyncPlan:
         """Return what would make the registry as Logto is; it only reads, with the app's rights.
 
+        Members that cannot be read are in the plan's `failures`, and stay as they are.
+
         Raises:
             SyncRefused: If more would be archived than is allowed, or Logto has no
                 organization at all.
-            IdentityProviderUnavailable: If Logto cannot be read to the end.
-            IdentityProviderRefused: If it does not let us read.
+            IdentityProviderUnavailable: If Logto's organizations cannot be read to the end.
+            IdentityProviderRefused: If it does not let us read them.
         """
         started_at = clock_of(self._host)
         reading = read(self._api.organizations, self._api.organization)
         comparison = Comparison(self._api, started_at, self._attributes)
         comparison.run(self._host, reading, self._settings.max_archived)
-        items, users = comparison.items, dict[str, tuple[LogtoUser, ...]]()
+        members = MemberReading(self._host, self._api)
         if self._settings.sync_members:
-            for organization_id in comparison.present:
-                try:
-                    found, members = plan_members(self._host, self._api, organization_id)
-                except IdentityProviderRefused as error:
-                    reason = f"its members cannot be read: {error}"
-                    left = LeftAlone(organization_id=organization_id, reason=reason)
-                    comparison.left_alone.append(left)
-                    continue
-                items += found
-                users[organization_id] = tuple(members.values())
-            everyone = (user for members in users.values() for user in members)
-            items += plan_actors(self._host, everyone)
+            members.run(comparison.present)
         return SyncPlan(
             started_at=started_at,
             seen=len(reading.items),
             is_whole=reading.is_whole,
-            items=tuple(items),
-            left_alone=tuple(comparison.left_alone),
-            users=users if self._on_member is not None else {},
+            items=(*comparison.items, *members.items),
+            left_alone=(*comparison.left_alone, *members.left_alone),
+            failures=tuple(members.failures),
+            users=members.users if self._on_member is not None else {},
         )
 
     def apply(self, plan: SyncPlan) -> SyncReport:
@@ -120,7 +112,7 @@ class Reconciliation:
             details = {
                 **work.done,
                 "seen": plan.seen,
-                "failed": len(work.failures),
+                "failed": len(plan.failures) + len(work.failures),
                 "left_alone": len(plan.left_alone) + len(work.left_alone),
             }
             with self._database.admin_engine.begin() as connection:
@@ -129,7 +121,7 @@ class Reconciliation:
             plan=plan,
             is_applied=True,
             done=dict(work.done),
-            failures=tuple(work.failures),
+            failures=(*plan.failures, *work.failures),
             left_alone=(*plan.left_alone, *work.left_alone),
         )
 
@@ -141,8 +133,9 @@ class Reconciliation:
 
         Raises:
             SyncRefused: If more would be archived than is allowed; nothing was changed.
-            IdentityProviderUnavailable: If Logto cannot be read; nothing was changed.
-            IdentityProviderRefused: If it does not let us read; nothing was changed.
+            IdentityProviderUnavailable: If Logto's organizations cannot be read; nothing was
+                changed.
+            IdentityProviderRefused: If it does not let us read them; nothing was changed.
         """
         try:
             plan = self.plan()
@@ -152,7 +145,12 @@ class Reconciliation:
                     self._record_refusal(error)
             raise
         if dry_run:
-            return SyncReport(plan=plan, is_applied=False, left_alone=plan.left_alone)
+            return SyncReport(
+                plan=plan,
+                is_applied=False,
+                failures=plan.failures,
+                left_alone=plan.left_alone,
+            )
         return self.apply(plan)
 
     async def run_async(self, *, dry_run: bool = False) -> SyncReport:

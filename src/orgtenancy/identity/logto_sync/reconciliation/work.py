@@ -14,17 +14,21 @@ from sqlalchemy.orm import Session
 
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable, OrgTenancyError
 from orgtenancy.identity.logto_sync.api.management import LogtoUser
+from orgtenancy.identity.logto_sync.failures import message_of
 from orgtenancy.identity.logto_sync.host import Host
+from orgtenancy.identity.logto_sync.inbound.events import DELETED
 from orgtenancy.identity.logto_sync.names import SOURCE
 from orgtenancy.identity.logto_sync.reconciliation.members import write_item
 from orgtenancy.identity.logto_sync.reconciliation.planning import find_row
 from orgtenancy.identity.logto_sync.reconciliation.plans import LeftAlone, SyncFailure, SyncItem
 from orgtenancy.organizations import Organization, OrganizationStatus
+from orgtenancy.registry import inbox
 
 #: Called with a session of an organization for each member of it.
 OnMember: TypeAlias = Callable[[Session, Organization, LogtoUser], object]
 
 _ABOUT_MEMBERS = ("add_member", "remove_member", "suspend_actor", "resume_actor")
+_OPENING = ("provision", "restore")
 
 logger = logging.getLogger("orgtenancy.logto")
 
@@ -85,16 +89,37 @@ class Work:
             left = LeftAlone(organization_id=organization_id, reason="it changed meanwhile")
             self.left_alone.append(left)
             return
+        is_opened = False
         for item in items:
             with self._failures_of(organization_id, item.action):
                 self._change(organization_id, item)
                 self.done[item.action] += 1
+                is_opened = is_opened or item.action in _OPENING
+        # Its webhook may have found nothing to archive, a moment before there was something.
+        if is_opened and self._was_deleted(organization_id):
+            with self._failures_of(organization_id, "archive"):
+                archive = SyncItem(action="archive", organization_id=organization_id)
+                self._change(organization_id, archive)
+                self.done["archive"] += 1
 
     def _is_as_planned(self, organization_id: str, first: SyncItem) -> bool:
+        if first.action in _OPENING and self._was_deleted(organization_id):
+            return False
         row = find_row(self._host, organization_id)
         if row is None or row.status == OrganizationStatus.PROVISIONING:
             return first.action == "provision"
         return first.action != "provision" and row.updated_at <= self._started_at
+
+    def _was_deleted(self, organization_id: str) -> bool:
+        """Return whether Logto told, since it was about to be read, of an organization's end.
+
+        What it told before is older than the reading, which found the organization there. No id
+        is used again, so the order among what was told since does not matter.
+        """
+        with self._database.admin_engine.begin() as connection:
+            return inbox.has_event(
+                connection, SOURCE, event=DELETED, subject=organization_id, since=self._started_at
+            )
 
     def _change(self, organization_id: str, item: SyncItem) -> None:
         organizations = self._host.organizations
@@ -127,9 +152,10 @@ class Work:
 
     def _fail(self, organization_id: str | None, action: str, error: Exception) -> None:
         code = error.code if isinstance(error, OrgTenancyError) else "failed"
-        logger.warning("%s of %r failed: %s", action, organization_id, error)
+        message = message_of(error)
+        logger.warning("%s of %r failed: %s", action, organization_id, message)
         failure = SyncFailure(
-            organization_id=organization_id, action=action, code=code, message=str(error)
+            organization_id=organization_id, action=action, code=code, message=message
         )
         self.failures.append(failure)
 
