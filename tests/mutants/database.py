@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutation import Mutation
 
 TRANSACTIONS = "database/test_transactions.py"
+BROKEN_OFF = "database/test_broken_off.py"
 HAND_IN = "database/test_hand_in.py"
 STATE = "database/test_session_state.py"
 ISOLATION = "database/test_isolation.py"
@@ -162,9 +163,23 @@ MUTATIONS = (
     Mutation(
         "a cursor of another class is taken to leave something",
         "database/driver.py",
-        "        if not self.query_was_read:\n            self.has_session_state = True\n",
+        "        if not self.query_was_read:\n            self.note_session_state()\n",
         "",
         (STATE, HAND_IN),
+    ),
+    Mutation(
+        "what would be left for the session is refused where the settings say so",
+        "database/driver.py",
+        "        if not self.unused and self.settings.refuse_session_state:\n",
+        "        if False:\n",
+        (STATE,),
+    ),
+    Mutation(
+        "a connection on which something was broken off is given up",
+        "database/driver.py",
+        "TransactionStatus.ACTIVE and not self._pipeline:",
+        "TransactionStatus.ACTIVE and False:",
+        (BROKEN_OFF,),
     ),
     Mutation(
         "a statement in an open transaction is checked against the context",
