@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 #: The body of rows whose transaction must not commit.
 DOOMED = "doomed"
+#: What a file is called that is there once something is wrong: then the run can end.
+ALARM = ".alarm"
 _MOST = 20  # pieces of evidence that are kept: one is enough
 
 
@@ -36,6 +38,7 @@ class Ledger:
         self._ids = count(first_id)
         self._lock = threading.Lock()
         self._file = path.open("a", buffering=1 << 16)
+        self._alarm = path.with_suffix(ALARM)
 
     def new_id(self) -> int:
         """Return a key that no other row has."""
@@ -61,6 +64,7 @@ class Ledger:
         """Keep an error that nothing explains."""
         with self._lock:
             self.errors["unexpected"] += 1
+            self._alarm.touch()
             if len(self.unexpected) < _MOST:
                 self.unexpected.append(told)
 
@@ -68,6 +72,7 @@ class Ledger:
         """Keep the evidence first: the error itself may be swallowed by a cancellation."""
         with self._lock:
             self.errors["violation"] += 1
+            self._alarm.touch()
             if len(self.violations) < _MOST:
                 self.violations.append(told)
         raise Violation(told)

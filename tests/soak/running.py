@@ -21,6 +21,7 @@ from orgtenancy import Organization, Settings, Tenancy
 from tests.schemas.databases import all_organizations
 from tests.soak.chaos import APPLICATION, Chaos, Server, patiently
 from tests.soak.checking import check_tables, read_ledgers
+from tests.soak.ledger import ALARM
 from tests.soak.measuring import Growth, Sample, growth, take
 from tests.soak.worker import Options
 from tests.support.notes import notes
@@ -36,7 +37,7 @@ class Plan:
     """What is to be run.
 
     Attributes:
-        seconds: For how long.
+        seconds: For how long, unless something is wrong.
         organizations: How many there are at the beginning.
         processes: How many work in them.
         threads: Sync clients of each process.
@@ -115,7 +116,7 @@ class Workers:
 
 @contextmanager
 def start(plan: Plan, server: Server, folder: Path, ids: list[str]) -> Iterator[Workers]:
-    """Start the workers, and end those that have not ended."""
+    """Start the workers, wait until they work, and end those that have not ended."""
     url = make_url(server.url).update_query_dict({"application_name": APPLICATION})
     with ExitStack() as stack:
         workers = Workers([])
@@ -140,6 +141,9 @@ def start(plan: Plan, server: Server, folder: Path, ids: list[str]) -> Iterator[
                 cwd=PROJECT,
             )
             workers.processes.append(stack.enter_context(process))
+        for process in workers.processes:
+            assert process.stdout is not None
+            process.stdout.readline()
         yield workers
 
 
@@ -164,7 +168,7 @@ def run(plan: Plan) -> Outcome:
         stack.enter_context(tenancy.schemas.spares.keep(SPARES))
         with start(plan, server, folder, [o.id for o in organizations]) as workers:
             chaos = Chaos(tenancy, server, organizations, workers.tell, outcome.violations.append)
-            outcome.growth = _work(plan, chaos, workers, outcome)
+            outcome.growth = _work(plan, chaos, workers, outcome, folder)
             answers = workers.stop()
             _count_connections(plan, chaos, workers, outcome)
             workers.tell("close")
@@ -177,8 +181,10 @@ def run(plan: Plan) -> Outcome:
     return outcome
 
 
-def _work(plan: Plan, chaos: Chaos, workers: Workers, outcome: Outcome) -> list[Growth]:
-    """Let them work for the time of the plan, and return how memory grew."""
+def _work(
+    plan: Plan, chaos: Chaos, workers: Workers, outcome: Outcome, folder: Path
+) -> list[Growth]:
+    """Let them work until something is wrong or the time is over; return how memory grew."""
     dice = random.Random(1)
     samples: list[Sample] = []
     started = time.monotonic()
@@ -188,6 +194,8 @@ def _work(plan: Plan, chaos: Chaos, workers: Workers, outcome: Outcome) -> list[
     while (now := time.monotonic()) < started + plan.seconds:
         if any(process.poll() is not None for process in workers.processes):
             outcome.violations.append("a worker died")
+            break
+        if any(folder.glob(f"*{ALARM}")):
             break
         if restarts and now >= restarts[0]:
             restarts.pop(0)

@@ -1,7 +1,7 @@
 """One process of the application: `python -m tests.soak.worker OPTIONS`.
 
-It reads what it is told line by line: `add ID`, `remove ID`, `stop`, `close`. After `stop` it
-answers with one line of JSON, and keeps its connections until `close`.
+It says `ready`, and reads what it is told line by line: `add ID`, `remove ID`, `stop`, `close`.
+After `stop` it answers with one line of JSON, and keeps its connections until `close`.
 """
 
 from __future__ import annotations
@@ -204,6 +204,7 @@ class Worker:
                 threads.submit(self.thread, self.options.seed * 1000 + n)
                 for n in range(self.options.threads)
             ]
+            print("ready", flush=True)
             runner.run(self.run_tasks())
             for future in running:
                 future.result()
