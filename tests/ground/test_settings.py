@@ -22,6 +22,7 @@ FROM_ENVIRONMENT = {
     "prepared_statements": ("10", 10),
     "prepare_threshold": ("none", None),
     "one_flush": ("false", False),
+    "hide_parameters": ("false", False),
     "registry_max_age": ("1.5", 1.5),
     "listen": ("false", False),
     "extensions_schema": ("extensions", "extensions"),
