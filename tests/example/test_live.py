@@ -92,7 +92,9 @@ def test_a_stream_may_end_at_any_time(visit: Visit) -> None:
             say(sender, talk, "Into the void")
     with following(receiver) as heard:
         say(sender, talk, "And at last")
-        assert next(heard) == ("message", event_of(sender, talk))
+        last = ("message", event_of(sender, talk))
+        # What was said before may still be on its way.
+        assert last in (next(heard) for _ in range(4))
 
 
 @pytest.mark.slow
