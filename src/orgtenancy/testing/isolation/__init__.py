@@ -14,6 +14,7 @@ from orgtenancy.testing.isolation.catalogue import Group, Leak, World, run
 from orgtenancy.testing.isolation.leaks import LEAKS
 from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
+from orgtenancy.testing.isolation.scripts import Steps, Work
 from orgtenancy.testing.isolation.subject import Access, AsyncAccess, Subject
 from orgtenancy.testing.isolation.tenancy_subject import TenancySubject
 
@@ -28,9 +29,11 @@ __all__ = [
     "Marks",
     "NotApplicable",
     "Report",
+    "Steps",
     "Subject",
     "TenancySubject",
     "Verdict",
+    "Work",
     "World",
     "prove",
     "run",
