@@ -12,6 +12,7 @@ from orgtenancy.testing.isolation.leaks import LEAKS
 from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.proving import prove
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
+from orgtenancy.testing.isolation.scripts import Steps, Work
 from orgtenancy.testing.isolation.subject import Access, AsyncAccess, Subject
 from orgtenancy.testing.isolation.tenancy_subject import TenancySubject
 
@@ -28,10 +29,12 @@ __all__ = [
     "Marks",
     "NotApplicable",
     "Report",
+    "Steps",
     "Subject",
     "TenancySubject",
     "Verdict",
     "WebSocket",
+    "Work",
     "World",
     "prove",
     "run",

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
+from psycopg import sql
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from orgtenancy.testing.isolation.judging import is_refusal, told, where
 from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
+from orgtenancy.testing.isolation.scripts import Steps, Work, play, play_async
 from orgtenancy.testing.isolation.subject import Subject
 
 
@@ -49,18 +52,49 @@ class World:
         found = await session.scalars(select(self.subject.model.mark))
         return self.check(found.all(), organization)
 
+    def reading(self, organization: str, *, within: str | None = None) -> Work:
+        """Return the work of a script that reads all rows as an organization."""
+        return Work(organization, lambda session: self.see(session, organization), within=within)
+
     def check(self, seen: object, organization: str | None) -> str:
         """Make sure that nothing of another organization is in what an organization saw."""
         return self.marks.check(seen, organization)
 
     def check_stored(self) -> None:
-        """Make sure that no organization's rows have another one's mark."""
+        """Make sure that every organization has its own row still, and no mark of another."""
         for organization in (self.a, self.b):
-            self.marks.check(self.subject.stored(organization), organization)
+            stored = self.subject.stored(organization)
+            self.check(stored, organization)
+            if self.marks[organization] not in stored:
+                raise Leaked(f"{organization} lost its row")
+
+    def reset(self) -> None:
+        """Give every organization its own row again, and no other."""
+        for organization in (self.a, self.b):
+            self.subject.reset(organization, self.marks[organization])
+
+    def table_of(self, organization: str) -> sql.Identifier:
+        """Return the full name of an organization's table.
+
+        Raises:
+            NotApplicable: If all share one.
+        """
+        schema = self.subject.schema_of(organization)
+        if schema is None:
+            raise NotApplicable("all organizations share one table")
+        return sql.Identifier(schema, self.subject.table)
+
+    @property
+    def table(self) -> sql.Identifier:
+        """The table's name without a schema, as an organization's own work names it."""
+        return sql.Identifier(self.subject.table)
 
 
 #: Takes the world and an opened `Access` or `AsyncAccess`; returns the evidence, or None.
 Attack: TypeAlias = Callable[[World, Any], "str | Awaitable[str | None] | None"]
+
+#: A generator function that says what is done in which transaction, for both ways to work.
+Script: TypeAlias = Callable[["World"], Steps]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +116,8 @@ class Leak:
     @property
     def is_async(self) -> bool:
         """Whether it is asynchronous work."""
-        return inspect.iscoroutinefunction(self.attack)
+        attack = self.attack.func if isinstance(self.attack, partial) else self.attack
+        return inspect.iscoroutinefunction(attack)
 
 
 @dataclass(slots=True)
@@ -112,6 +147,21 @@ class Group:
 
         return declare
 
+    def script(self, name: str, *, pool_size: int = 1) -> Callable[[Script], Script]:
+        """Return a decorator that declares a script: two leaks, synchronous and asynchronous.
+
+        Args:
+            name: What happens, in a few words.
+            pool_size: How many connections it has.
+        """
+
+        def declare(script: Script) -> Script:
+            self.leak(name, pool_size=pool_size)(partial(play, script))
+            self.leak(f"{name}, async", pool_size=pool_size)(partial(play_async, script))
+            return script
+
+        return declare
+
 
 def run(subject: Subject, leaks: Sequence[Leak], *, a: str, b: str) -> Report:
     """Try leaks on a subject, each with pools of its own.
@@ -131,11 +181,12 @@ def _findings(subject: Subject, leaks: Sequence[Leak], a: str, b: str) -> Iterat
     with subject.prepared({organization: marks[organization] for organization in (a, b)}):
         for leak in leaks:
             verdict, evidence = _try(world, leak)
+            if verdict is not Verdict.HELD:
+                world.reset()
             yield Finding(leak.name, leak.group, verdict, evidence)
 
 
 def _try(world: World, leak: Leak) -> tuple[Verdict, str]:
-    refusals: tuple[type[BaseException], ...] = (SQLAlchemyError, *world.subject.refusals)
     try:
         evidence = (
             asyncio.run(_attack_async(world, leak)) if leak.is_async else _attack(world, leak)
@@ -144,10 +195,8 @@ def _try(world: World, leak: Leak) -> tuple[Verdict, str]:
         return Verdict.LEFT_OUT, str(reason)
     except Leaked as leaked:
         return Verdict.BROKEN, str(leaked)
-    except refusals as refusal:
-        evidence = f"refused: {_told(refusal)}"
     except Exception as error:  # noqa: BLE001 - whatever it is, the other leaks are tried
-        return Verdict.UNCLEAR, _where(error)
+        return Verdict.UNCLEAR, where(error)
     try:
         world.check_stored()
     except Leaked as leaked:
@@ -156,24 +205,40 @@ def _try(world: World, leak: Leak) -> tuple[Verdict, str]:
 
 
 def _attack(world: World, leak: Leak) -> str | None:
+    attack: Any = leak.attack
+    evidence: str | None = None
     with world.subject.opened(leak.pool_size) as access:
-        attack: Any = leak.attack
-        evidence: str | None = attack(world, access)
-        return evidence
+        with _refusals(world) as refused:
+            evidence = attack(world, access)
+        # What the leak left behind on its connections is met by whoever comes next.
+        for organization in (world.b, world.a):
+            with _refusals(world), access.session(organization) as session:
+                world.see(session, organization)
+    return evidence or "".join(refused)
 
 
 async def _attack_async(world: World, leak: Leak) -> str | None:
+    attack: Any = leak.attack
+    evidence: str | None = None
     async with world.subject.opened_async(leak.pool_size) as access:
-        attack: Any = leak.attack(world, access)
-        evidence: str | None = await attack
-        return evidence
+        with _refusals(world) as refused:
+            evidence = await attack(world, access)
+        for organization in (world.b, world.a):
+            with _refusals(world):
+                async with access.session(organization) as session:
+                    await world.see_async(session, organization)
+    return evidence or "".join(refused)
 
 
-def _told(error: BaseException) -> str:
-    first, *_ = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {first}"[:160]
-
-
-def _where(error: BaseException) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{_told(error)} ({frame.name}, line {frame.lineno})"
+@contextmanager
+def _refusals(world: World) -> Iterator[list[str]]:
+    """Take refusals for what they are, and raise every other error."""
+    refused: list[str] = []
+    try:
+        yield refused
+    except Exception as error:
+        if isinstance(error, Leaked | NotApplicable):
+            raise
+        if not is_refusal(error, world.subject.refusals):
+            raise
+        refused.append(f"refused: {told(error)}")

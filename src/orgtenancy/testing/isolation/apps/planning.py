@@ -27,7 +27,7 @@ def places_to_learn(ask: Ask) -> tuple[str, ...]:
     return tuple(place for place in ask.places if place not in _GIVEN)
 
 
-def learn(path: str, values: Any) -> Iterator[tuple[str, str, object]]:
+def told_by(path: str, values: Any) -> Iterator[tuple[str, str, object]]:
     """Return all scalars of an answer's JSON with their keys."""
     match values:
         case Mapping():
@@ -35,10 +35,10 @@ def learn(path: str, values: Any) -> Iterator[tuple[str, str, object]]:
                 if isinstance(value, str | int) and not isinstance(value, bool):
                     yield path, str(key), value
                 else:
-                    yield from learn(path, value)
+                    yield from told_by(path, value)
         case list():
             for value in values:
-                yield from learn(path, value)
+                yield from told_by(path, value)
 
 
 def values_for(ask: Ask, place: str, learned: Learned) -> list[object]:

@@ -14,8 +14,8 @@ from orgtenancy.testing.isolation.apps.planning import (
     Learned,
     asks_of,
     fresh_values,
-    learn,
     places_to_learn,
+    told_by,
     unique,
     values_for,
 )
@@ -49,15 +49,19 @@ class Requests:
         self._app = app
         self._marks = marks
         self._client = client
-        self._learned: dict[str, Learned] = {organization: [] for organization in marks}
+        self._learned: dict[str, Learned] = {}
         self._headers = {organization: dict(app.as_member(organization)) for organization in marks}
         self.asks: Sequence[Ask] = app.asks
         self.sockets: Sequence[WebSocket] = app.sockets
 
-    def prepare(self) -> None:
-        """Find the requests if the host named none, and learn what their places are filled with."""
+    def find(self) -> None:
+        """Find the requests in the OpenAPI document, if the host named none."""
         if not self.asks and not (self.sockets and isinstance(self._app.openapi, str)):
             self.asks = unique(asks_of(self._document()))
+
+    def learn(self) -> None:
+        """Learn what the places of the requests are filled with."""
+        self._learned = {organization: [] for organization in self._marks}
         asked: set[tuple[str, Ask]] = set()
         for _ in range(_ROUNDS):
             for organization in self._marks:
@@ -66,7 +70,7 @@ class Requests:
                     if call is not None and (organization, ask) not in asked:
                         asked.add((organization, ask))
                         answer = self._client.ask(call).answer
-                        self._learned[organization] += learn(call.path, answer.json)
+                        self._learned[organization] += told_by(call.path, answer.json)
 
     def call(self, ask: Ask, organization: str) -> Call | None:
         """Return a request of an organization for what is its own, or None if nothing is known."""

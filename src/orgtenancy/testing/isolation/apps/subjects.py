@@ -67,7 +67,7 @@ class HostSubject(TenancySubject):
     def stored(self, organization: str) -> list[str]:
         """Return all rows of all tables in an organization's schema, read by the owner."""
         schema = schema_name(organization)
-        rows: list[str] = []
+        rows = super().stored(organization)
         with self.tenancy._database.admin_engine.begin() as connection:
             for table in connection.scalars(_TABLES, {"schema": schema}).all():
                 name = sql.Identifier(schema, table)
@@ -75,6 +75,20 @@ class HostSubject(TenancySubject):
                 found = connection.exec_driver_sql(statement.as_string(None))
                 rows += [row for (row,) in found]
         return rows
+
+    def reset(self, organization: str, mark: str) -> None:
+        """Empty an organization's tables, and let the host write into them again."""
+        schema = schema_name(organization)
+        with self.tenancy._database.admin_engine.begin() as connection:
+            tables = connection.scalars(_TABLES, {"schema": schema}).all()
+            # Which revision the schema is at is no data of the organization.
+            kept = [table for table in tables if table != VERSION_TABLE]
+            names = sql.SQL(", ").join(sql.Identifier(schema, table) for table in kept)
+            statement = sql.SQL("TRUNCATE {} CASCADE").format(names)
+            connection.exec_driver_sql(statement.as_string(None))
+        super().reset(organization, mark)
+        if self._plant_mark is not None:
+            plant(self.tenancy, self._plant_mark, organization, mark)
 
 
 class AppSubject(HostSubject):
@@ -99,11 +113,20 @@ class AppSubject(HostSubject):
             try:
                 self._client = client
                 self._requests = Requests(self._app, marks, client)
-                self._requests.prepare()
-                client.close_pools(self.tenancy)
+                self._requests.find()
+                self._learn()
                 yield
             finally:
                 client.close()
+
+    def reset(self, organization: str, mark: str) -> None:
+        """Do the same, and learn the new ids."""
+        super().reset(organization, mark)
+        self._learn()
+
+    def _learn(self) -> None:
+        self._requests.learn()
+        self._client.close_pools(self.tenancy)
 
     @contextmanager
     def opened(self, pool_size: int) -> Iterator[AppAccess]:

@@ -1,0 +1,46 @@
+"""What an error tells about a leak: that it was refused, or nothing."""
+
+from __future__ import annotations
+
+import traceback
+
+import psycopg
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+# Classes of SQLSTATE, and codes, by which PostgreSQL refuses no access: the connection, the
+# server's resources, an operator; and a statement that could not work for anybody.
+_PROVES_NOTHING = ("08", "53", "57", "58", "XX", "42601", "42703")
+
+
+def is_refusal(error: Exception, refusals: tuple[type[BaseException], ...]) -> bool:
+    """Return whether an error means that the work was refused.
+
+    Args:
+        error: What an attack ended in.
+        refusals: What the subject itself refuses by.
+    """
+    if isinstance(error, refusals):
+        return True
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, psycopg.Error):
+        return not _sqlstate(cause).startswith(_PROVES_NOTHING)
+    return isinstance(error, SQLAlchemyError) and not isinstance(error, PoolTimeoutError)
+
+
+def told(error: BaseException) -> str:
+    """Return an error in one line."""
+    first, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {first}"[:160]
+
+
+def where(error: BaseException) -> str:
+    """Return an error in one line, with where it was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{told(error)} ({frame.name}, line {frame.lineno})"
+
+
+def _sqlstate(error: psycopg.Error) -> str:
+    # What the driver itself refuses has none. Nor has a connection that could not be made.
+    made = not isinstance(error, psycopg.OperationalError)
+    return error.sqlstate or ("" if made else "08000")
