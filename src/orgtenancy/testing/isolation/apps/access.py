@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -80,6 +81,14 @@ class AppAccess:
         exchange.finish()
         return self.look(exchange)
 
+    def end_abandoned(self, exchange: Exchange) -> None:
+        """End a request whose client went away, and let Python collect what nobody reads.
+
+        Frameworks drop a synchronous stream without closing it, so that it keeps its connection.
+        """
+        self.end(exchange)
+        gc.collect()
+
     def together(self, calls: list[Call]) -> None:
         """Send requests at the same time, and look at the answers."""
         for exchange in self._client.together(calls):
@@ -120,6 +129,7 @@ class AppAccess:
         for thread in set(threading.enumerate()) - self._threads:
             if not thread.name.startswith(_POOLED_THREADS):
                 thread.join(PATIENCE)
+        gc.collect()
         _wait_until(lambda: busy_connections(self._tenancy) == 0)
 
 

@@ -112,9 +112,7 @@ class AsgiClient(Client):
             "raw_path": raw.encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [
-                (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers
-            ],
+            "headers": headers,
             "client": ("127.0.0.1", 1),
             "server": ("app.example", 80),
             "state": dict(self._state),

@@ -62,13 +62,13 @@ class Requests:
     def learn(self) -> None:
         """Learn what the places of the requests are filled with."""
         self._learned = {organization: [] for organization in self._marks}
-        asked: set[tuple[str, Ask]] = set()
+        asked: set[tuple[str, int]] = set()
         for _ in range(_ROUNDS):
             for organization in self._marks:
-                for ask in self.asks:
+                for number, ask in enumerate(self.asks):
                     call = self.call(ask, organization)
-                    if call is not None and (organization, ask) not in asked:
-                        asked.add((organization, ask))
+                    if call is not None and (organization, number) not in asked:
+                        asked.add((organization, number))
                         answer = self._client.ask(call).answer
                         self._learned[organization] += told_by(call.path, answer.json)
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from orgtenancy import Tenancy
 from orgtenancy.naming import schema_name
+from orgtenancy.schemas.revisions.stamping import VERSION_TABLE
 from orgtenancy.testing.isolation.apps.access import AppAccess
 from orgtenancy.testing.isolation.apps.pools import pools_of
 from orgtenancy.testing.isolation.apps.requests import Requests
@@ -44,9 +45,6 @@ class HostSubject(TenancySubject):
     def prepared(self, marks: dict[str, str]) -> Iterator[None]:
         """Make the organizations, and let the host write into them."""
         with pools_of(self.tenancy, 2), super().prepared(marks):
-            for organization, mark in marks.items():
-                if self._plant_mark is not None:
-                    plant(self.tenancy, self._plant_mark, organization, mark)
             yield
 
     @contextmanager
@@ -114,25 +112,23 @@ class AppSubject(HostSubject):
                 self._client = client
                 self._requests = Requests(self._app, marks, client)
                 self._requests.find()
-                self._learn()
                 yield
             finally:
                 client.close()
 
     def reset(self, organization: str, mark: str) -> None:
-        """Do the same, and learn the new ids."""
+        """Do the same; the rows have other ids then."""
         super().reset(organization, mark)
-        self._learn()
-
-    def _learn(self) -> None:
-        self._requests.learn()
-        self._client.close_pools(self.tenancy)
+        self._must_learn = True
 
     @contextmanager
     def opened(self, pool_size: int) -> Iterator[AppAccess]:
         """Give the app so many connections."""
         with pools_of(self.tenancy, pool_size):
             try:
+                if self._must_learn:
+                    self._requests.learn()
+                    self._must_learn = False
                 yield AppAccess(self.tenancy, self._client, self._requests)
             finally:
                 self._client.close_pools(self.tenancy)

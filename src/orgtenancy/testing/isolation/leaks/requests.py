@@ -140,7 +140,7 @@ def left(world: World, access: AppAccess) -> None:
     for first, second in access.pairs(world):
         exchange = access.begin(first, Stop.PIECE)
         exchange.leave()
-        access.end(exchange)
+        access.end_abandoned(exchange)
         access.ask(second)
 
 
@@ -277,7 +277,7 @@ def _interrupted(
                 held += 1
                 interrupt(hold, exchange)
                 hold.release()
-                access.end(exchange)
+                access.end_abandoned(exchange)
         access.ask(second)
         access.ask(first)
     if not held:
