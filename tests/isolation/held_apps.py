@@ -76,7 +76,7 @@ def starlette_host(tenancy: Tenancy, resolver: Resolver) -> ASGIApp:
         async def lines() -> AsyncIterator[str]:
             async with tenancy.session() as session:
                 yield "notes:\n"
-                async for body in await session.stream_scalars(select(Note.body)):
+                for body in await session.scalars(select(Note.body)):
                     yield f"{body}\n"
 
         return StarletteStream(lines())
@@ -161,7 +161,7 @@ def fastapi_host(tenancy: Tenancy, resolver: Resolver) -> ASGIApp:
         def lines() -> Iterator[str]:
             with tenancy.session() as session:
                 yield "notes:\n"
-                for body in session.scalars(select(Note.body)).yield_per(1):
+                for body in session.scalars(select(Note.body)):
                     yield f"{body}\n"
 
         return StreamingResponse(lines())
@@ -228,7 +228,7 @@ def flask_host(tenancy: Tenancy, resolver: Resolver) -> WSGIApplication:
         def lines() -> Iterator[str]:
             with tenancy.session() as session:
                 yield "notes:\n"
-                for body in session.scalars(select(Note.body)).yield_per(1):
+                for body in session.scalars(select(Note.body)):
                     yield f"{body}\n"
 
         return app.response_class(stream_with_organization(lines()))

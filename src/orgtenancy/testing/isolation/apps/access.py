@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -72,6 +73,11 @@ class AppAccess:
         """Send a request, and look at the answer."""
         return self.look(self._client.ask(call, kept_alive=kept_alive))
 
+    def ask_as_nobody(self, call: Call) -> None:
+        """Send a request without the headers of a member, and look at the answer."""
+        what = f"{call.what} of nobody"
+        self.ask(replace(call, what=what, organization=None, headers={}), kept_alive=True)
+
     def begin(self, call: Call, stop: Stop) -> Exchange:
         """Begin a request that waits for the leak."""
         return self._client.begin(call, stop)
@@ -87,7 +93,7 @@ class AppAccess:
         Frameworks drop a synchronous stream without closing it, so that it keeps its connection.
         """
         self.end(exchange)
-        gc.collect()
+        self._collect()
 
     def together(self, calls: list[Call]) -> None:
         """Send requests at the same time, and look at the answers."""
@@ -129,8 +135,12 @@ class AppAccess:
         for thread in set(threading.enumerate()) - self._threads:
             if not thread.name.startswith(_POOLED_THREADS):
                 thread.join(PATIENCE)
-        gc.collect()
+        self._collect()
         _wait_until(lambda: busy_connections(self._tenancy) == 0)
+
+    def _collect(self) -> None:
+        if busy_connections(self._tenancy):
+            gc.collect()
 
 
 def _wait_until(is_so: Callable[[], bool]) -> None:

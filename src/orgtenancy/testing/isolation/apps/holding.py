@@ -15,7 +15,7 @@ from orgtenancy.naming import schema_name
 from orgtenancy.testing.isolation.marks import NotApplicable
 
 # An app that waits for the database in its event loop holds up the kit, too: let it go then.
-_LONGEST = "10s"
+_LONGEST = "5s"
 
 _TABLES = """
     SELECT c.oid, c.relname FROM pg_class c
@@ -23,6 +23,11 @@ _TABLES = """
     ORDER BY c.relname
 """
 _WAITING = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = ANY(%s)"
+_WORKING = """
+    SELECT DISTINCT pid FROM pg_locks
+    WHERE relation = ANY(%s) AND pid <> pg_backend_pid()
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 class Hold:
@@ -62,7 +67,7 @@ class Hold:
     def release(self) -> None:
         """Let them work."""
         # The server may have ended the transaction itself.
-        with suppress(psycopg.OperationalError):
+        with suppress(psycopg.Error):
             self._holder.rollback()
 
     def _waiting(self) -> list[int]:
@@ -103,6 +108,19 @@ def holding(tenancy: Tenancy, organization: str) -> Iterator[Hold]:
             yield hold
         finally:
             hold.release()
+
+
+def end_work_in(tenancy: Tenancy, organization: str) -> None:
+    """End the connections that still work with an organization's tables.
+
+    What an app keeps open for good would hold up whoever empties or drops them.
+    """
+    with _connected(tenancy, tenancy._database.admin_url, autocommit=True) as connection:
+        tables = [oid for oid, _ in connection.execute(_TABLES, (schema_name(organization),))]
+        for (pid,) in connection.execute(_WORKING, (tables,)).fetchall():
+            # The app's own login's are closed with its pools.
+            with suppress(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
 
 @contextmanager

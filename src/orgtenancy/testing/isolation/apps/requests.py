@@ -82,14 +82,6 @@ class Requests:
             values[place] = known[0]
         return self._filled(ask, organization, values, self._headers[organization])
 
-    def of_nobody(self, ask: Ask, organization: str) -> Call | None:
-        """Return a request without a member's headers, for what is an organization's."""
-        call = self.call(ask, organization)
-        if call is None:
-            return None
-        what = f"{call.what} of nobody"
-        return replace(call, what=what, organization=None, headers=ask.headers)
-
     def of_stranger(self, ask: Ask, organization: str, stranger: str) -> Call | None:
         """Return a request of a member of an organization that does not exist."""
         call = self.call(ask, organization)

@@ -15,6 +15,7 @@ from orgtenancy import Tenancy
 from orgtenancy.naming import schema_name
 from orgtenancy.schemas.revisions.stamping import VERSION_TABLE
 from orgtenancy.testing.isolation.apps.access import AppAccess
+from orgtenancy.testing.isolation.apps.holding import end_work_in
 from orgtenancy.testing.isolation.apps.pools import pools_of
 from orgtenancy.testing.isolation.apps.requests import Requests
 from orgtenancy.testing.isolation.apps.under_proof import AppUnderProof, Plant
@@ -45,7 +46,11 @@ class HostSubject(TenancySubject):
     def prepared(self, marks: dict[str, str]) -> Iterator[None]:
         """Make the organizations, and let the host write into them."""
         with pools_of(self.tenancy, 2), super().prepared(marks):
-            yield
+            try:
+                yield
+            finally:
+                for organization in marks:
+                    end_work_in(self.tenancy, organization)
 
     @contextmanager
     def opened(self, pool_size: int) -> Iterator[Access]:
@@ -77,6 +82,7 @@ class HostSubject(TenancySubject):
     def reset(self, organization: str, mark: str) -> None:
         """Empty an organization's tables, and let the host write into them again."""
         schema = schema_name(organization)
+        end_work_in(self.tenancy, organization)
         with self.tenancy._database.admin_engine.begin() as connection:
             tables = connection.scalars(_TABLES, {"schema": schema}).all()
             # Which revision the schema is at is no data of the organization.

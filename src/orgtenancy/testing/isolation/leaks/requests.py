@@ -83,16 +83,13 @@ def in_turn_on_two(world: World, access: AppAccess) -> None:
             access.ask(call)
 
 
-@_leak("requests in the context, or thread, that the one before left")
+@_leak("requests without credentials, in the context or thread that the one before left")
 def kept_alive(world: World, access: AppAccess) -> None:
     """Ask for both, and for nobody, one after the other on a connection that is kept alive."""
-    for ask in access.requests.asks:
-        for organization in (world.a, world.b):
-            call = access.requests.call(ask, organization)
-            nobody = access.requests.of_nobody(ask, organization)
-            for one in (call, nobody):
-                if one is not None:
-                    access.ask(one, kept_alive=True)
+    for pair in access.pairs(world):
+        for call in pair:
+            access.ask(call, kept_alive=True)
+            access.ask_as_nobody(call)
 
 
 @_leak("requests at the same time on one connection")
@@ -141,6 +138,7 @@ def left(world: World, access: AppAccess) -> None:
         exchange = access.begin(first, Stop.PIECE)
         exchange.leave()
         access.end_abandoned(exchange)
+        access.ask_as_nobody(first)
         access.ask(second)
 
 
@@ -200,18 +198,6 @@ def overtaken(world: World, access: AppAccess) -> None:
                 access.end(exchange)
 
 
-@_leak("a request without credentials")
-def of_nobody(world: World, access: AppAccess) -> None:
-    """Ask for both, and then without a word of who asks."""
-    for ask in access.requests.asks:
-        for organization in (world.a, world.b):
-            call = access.requests.call(ask, organization)
-            nobody = access.requests.of_nobody(ask, organization)
-            if call is not None and nobody is not None:
-                access.ask(call)
-                access.ask(nobody)
-
-
 @_leak("a request of a member of an organization that does not exist")
 def of_stranger(world: World, access: AppAccess) -> None:
     """Ask for both, and then as somebody of no organization."""
@@ -268,9 +254,10 @@ def websocket_of_nobody(world: World, access: AppAccess) -> None:
 def _interrupted(
     world: World, access: AppAccess, interrupt: Callable[[Hold, Exchange], None]
 ) -> None:
-    """Interrupt each request that comes to the database, and ask for the other organization."""
+    """Interrupt each request that comes to the database, and ask for all after it."""
     held = 0
     for first, second in access.pairs(world):
+        access.ask(second)
         with access.hold(world.a) as hold:
             exchange = access.begin_held(first, hold)
             if exchange is not None:
@@ -278,8 +265,9 @@ def _interrupted(
                 interrupt(hold, exchange)
                 hold.release()
                 access.end_abandoned(exchange)
-        access.ask(second)
+        access.ask_as_nobody(first)
         access.ask(first)
+        access.ask(second)
     if not held:
         raise NotApplicable("no request works with the organization's tables")
 
