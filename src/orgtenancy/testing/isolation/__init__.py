@@ -50,5 +50,5 @@ def prove(subject: Tenancy | Subject, leaks: Sequence[Leak] = LEAKS) -> Report:
         leaks: Which leaks.
     """
     attacked = TenancySubject(subject) if isinstance(subject, Tenancy) else subject
-    a, b = (f"proof-{secrets.token_hex(6)}" for _ in range(2))
-    return run(attacked, leaks, a=a, b=b)
+    run_id = secrets.token_hex(6)
+    return run(attacked, leaks, a=f"proof-{run_id}-a", b=f"proof-{run_id}-b")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
 )
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from psycopg import sql
@@ -112,6 +114,10 @@ class TenancySubject(Subject):
         if self._tenancy.settings.isolation is IsolationLevel.SEARCH_PATH:
             return None
         return self._tenancy.schemas.get(organization).role_name
+
+    def carried(self, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Return a function that carries the context along, as `contextvars` does."""
+        return partial(copy_context().run, function)
 
     @contextmanager
     def closed(self, organization: str, status: str) -> Iterator[None]:
