@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from psycopg import sql
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -81,7 +82,10 @@ class World:
     def check_stored(self) -> None:
         """Make sure that every organization has its own row still, and no mark of another."""
         for organization in (self.a, self.b):
-            stored = self.subject.stored(organization)
+            try:
+                stored = self.subject.stored(organization)
+            except DBAPIError as error:
+                raise Leaked(f"{organization} lost its table: {told(error)}") from error
             self.check(stored, organization)
             if self.marks[organization] not in stored:
                 raise Leaked(f"{organization} lost its row")

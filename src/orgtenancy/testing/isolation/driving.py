@@ -46,27 +46,37 @@ async def _ask_async(driver: psycopg.AsyncConnection[Any], query: sql.Composed) 
     return rows
 
 
-def copy_out(session: Session, query: str, *names: sql.Composable, limit: int = -1) -> bytes:
-    """Return what COPY sends; it is left after so many pieces, if a limit is given."""
+def copy_out(session: Session, query: str, *names: sql.Composable) -> bytes:
+    """Return what COPY sends."""
     composed = sql.SQL(query).format(*names)
     driver = driver_of(session)
     if isinstance(driver, psycopg.AsyncConnection):
-        return await_only(_copy_out_async(driver, composed, limit))
-    seen = b""
+        return await_only(_copy_out_async(driver, composed))
     with driver.cursor().copy(composed) as copy:
-        while limit and (piece := copy.read()):
-            seen, limit = seen + bytes(piece), limit - 1
-    return seen
+        return b"".join(copy)
 
 
-async def _copy_out_async(
-    driver: psycopg.AsyncConnection[Any], query: sql.Composed, limit: int
-) -> bytes:
-    seen = b""
+async def _copy_out_async(driver: psycopg.AsyncConnection[Any], query: sql.Composed) -> bytes:
     async with driver.cursor().copy(query) as copy:
-        while limit and (piece := await copy.read()):
-            seen, limit = seen + bytes(piece), limit - 1
-    return seen
+        return b"".join([bytes(piece) async for piece in copy])
+
+
+def break_off_copy(session: Session, query: str, *names: sql.Composable) -> None:
+    """Leave a COPY by an error, when its first piece has come."""
+    composed = sql.SQL(query).format(*names)
+    driver = driver_of(session)
+    if isinstance(driver, psycopg.AsyncConnection):
+        await_only(_break_off_copy_async(driver, composed))
+        return
+    with driver.cursor().copy(composed) as copy:
+        copy.read()
+        raise RuntimeError("broken off")
+
+
+async def _break_off_copy_async(driver: psycopg.AsyncConnection[Any], query: sql.Composed) -> None:
+    async with driver.cursor().copy(query) as copy:
+        await copy.read()
+        raise RuntimeError("broken off")
 
 
 def copy_in(session: Session, query: str, *names: sql.Composable, data: str) -> None:

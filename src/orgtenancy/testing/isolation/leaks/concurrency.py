@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from orgtenancy.testing.isolation.catalogue import Group, World
 from orgtenancy.testing.isolation.subject import Access, AsyncAccess
@@ -87,7 +88,7 @@ def carrying_worker(world: World, access: Access) -> str:
     with ThreadPoolExecutor(1) as threads:
         for organization in (world.a, world.b, world.a):
             with access.bound(organization):
-                job = world.subject.carried(lambda of=organization: _current(world, access, of))
+                job = world.subject.carried(partial(_current, world, access, organization))
                 evidence = threads.submit(job).result(_PATIENCE)
     return evidence
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from sqlalchemy.orm import Session
 
 from orgtenancy.testing.isolation.catalogue import Group, World
-from orgtenancy.testing.isolation.driving import copy_in, copy_out
+from orgtenancy.testing.isolation.driving import break_off_copy, copy_in, copy_out
 from orgtenancy.testing.isolation.scripts import Steps, Work
 
 copying = Group("COPY")
@@ -82,16 +82,9 @@ def into_foreign(world: World) -> Steps:
 
 @copying.script("a COPY that is left half way, between them")
 def left_half_way(world: World) -> Steps:
-    """Leave a COPY when its first piece has come."""
-
-    def copy(session: Session) -> None:
-        copy_out(
-            session, "COPY (SELECT mark, g FROM {}, generate_series(1, 50000) g) TO STDOUT",
-            world.table, limit=1,
-        )  # fmt: skip
-        raise RuntimeError("planned")
-
+    """Leave a COPY by an error when its first piece has come."""
+    query = "COPY (SELECT mark, g FROM {}, generate_series(1, 50000) g) TO STDOUT"
     with suppress(Exception):
-        yield Work(world.a, copy)
+        yield Work(world.a, lambda session: break_off_copy(session, query, world.table))
     yield world.reading(world.b)
     return (yield world.reading(world.a))

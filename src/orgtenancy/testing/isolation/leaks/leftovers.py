@@ -20,12 +20,12 @@ leftovers = Group("left on the connection")
 # What A leaves, and by what B finds it. `{0}` is A's mark, `{1}` the table.
 _LEFT = {
     "a setting of the session": (
-        "SET proof.left = {0}",
-        "SELECT current_setting('proof.left', true)",
+        "SET proof.mark = {0}",
+        "SELECT current_setting('proof.mark', true)",
     ),
     "a setting made by set_config": (
-        "SELECT set_config('proof.left', {0}, false)",
-        "SELECT current_setting('proof.left', true)",
+        "SELECT set_config('proof.mark', {0}, false)",
+        "SELECT current_setting('proof.mark', true)",
     ),
     "a temporary table": (
         "CREATE TEMP TABLE left_behind AS SELECT {0}::text AS mark; "
@@ -74,17 +74,6 @@ def search_path(world: World) -> Steps:
         raise NotApplicable("all organizations share one schema")
     name = sql.Identifier(schema)
     yield Work(world.a, lambda session: ask(session, "SET search_path TO {}", name))
-    return (yield world.writing(world.b))
-
-
-@leftovers.script("a role of the session")
-def role(world: World) -> Steps:
-    """Take one's own role for the session, and let the other one read and write."""
-    found = world.subject.role_of(world.a)
-    if found is None:
-        raise NotApplicable("organizations have no roles")
-    name = sql.Identifier(found)
-    yield Work(world.a, lambda session: ask(session, "SET ROLE {}", name))
     return (yield world.writing(world.b))
 
 

@@ -70,9 +70,9 @@ def column_added(world: World) -> Steps:
     return evidence
 
 
-@plans.script("a prepared statement after one organization's table was made anew")
-def table_made_anew(world: World) -> Steps:
-    """Drop and make one organization's table when both have prepared a statement on it."""
+@plans.script("a prepared statement when one organization's table is gone")
+def table_gone(world: World) -> Steps:
+    """Take one organization's table away when both have prepared a statement on it."""
     name = world.table_of(world.b)
     for _ in range(_TIMES):
         for organization in (world.a, world.b):

@@ -52,7 +52,7 @@ _WRITES = {
     "UPDATE": "UPDATE {0} SET mark = {5}",
     "DELETE": "DELETE FROM {0}",
     "TRUNCATE": "TRUNCATE {0}",
-    "ALTER TABLE": "ALTER TABLE {0} ADD peek text",
+    "ALTER TABLE": "ALTER TABLE {0} ALTER mark TYPE text USING {5}",
     "DROP TABLE": "DROP TABLE {0}",
 }
 

@@ -55,7 +55,7 @@ def _see_nothing(world: World, session: Session, status: str) -> None:
 
 
 for _status in _STATUSES:
-    statuses.script(f"the next session of a {_status} organization")(_next_session(_status))
-    statuses.script(f"the next transaction of a {_status} organization")(_next_transaction(_status))
+    statuses.script(f"{_status}: the next session")(_next_session(_status))
+    statuses.script(f"{_status}: the next transaction of a session")(_next_transaction(_status))
     if _status != "purged":
-        statuses.script(f"a write to a {_status} organization")(_write(_status))
+        statuses.script(f"{_status}: a write")(_write(_status))
