@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from orgtenancy import Tenancy
 from orgtenancy.testing.isolation.catalogue import Group, Leak, World, run
-from orgtenancy.testing.isolation.leaks import LEAKS
+from orgtenancy.testing.isolation.leaks import GROUPS, LEAKS
 from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
 from orgtenancy.testing.isolation.scripts import Steps, Work
@@ -19,6 +19,7 @@ from orgtenancy.testing.isolation.subject import Access, AsyncAccess, Subject
 from orgtenancy.testing.isolation.tenancy_subject import TenancySubject
 
 __all__ = [
+    "GROUPS",
     "LEAKS",
     "Access",
     "AsyncAccess",

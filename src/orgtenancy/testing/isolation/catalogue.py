@@ -22,13 +22,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from orgtenancy.testing.isolation.judging import is_refusal, told, where
+from orgtenancy.testing.isolation.judging import first_of, is_refusal, told, where
 from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
 from orgtenancy.testing.isolation.scripts import Steps, Work, play, play_async
 from orgtenancy.testing.isolation.subject import Subject
 
 _ids = count(1_000)
+_PATIENCE = 30.0  # seconds until asynchronous work that waits for something is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +244,8 @@ async def _attack_async(world: World, leak: Leak) -> str | None:
     evidence: str | None = None
     async with world.subject.opened_async(leak.pool_size) as access:
         with _refusals(world) as refused:
-            evidence = await attack(world, access)
+            async with asyncio.timeout(_PATIENCE):
+                evidence = await attack(world, access)
         for organization in (world.b, world.a):
             with _refusals(world):
                 async with access.session(organization) as session:
@@ -257,9 +259,10 @@ def _refusals(world: World) -> Iterator[list[str]]:
     refused: list[str] = []
     try:
         yield refused
-    except Exception as error:
+    except Exception as caught:
+        error = first_of(caught)
         if isinstance(error, Leaked | NotApplicable):
-            raise
+            raise error from caught
         if not is_refusal(error, world.subject.refusals):
             raise
         refused.append(f"refused: {told(error)}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 from orgtenancy.testing.isolation.catalogue import Group, World
@@ -27,7 +28,7 @@ def two_threads(world: World, access: Access) -> str:
     barrier = threading.Barrier(2, timeout=_PATIENCE)
 
     def work(organization: str) -> str:
-        with access.bound(organization):
+        with _met(barrier), access.bound(organization):
             barrier.wait()
             with access.current() as session:
                 world.see(session, organization)
@@ -35,8 +36,22 @@ def two_threads(world: World, access: Access) -> str:
                 return world.see(session, organization)
 
     with ThreadPoolExecutor(2) as threads:
-        evidence, _ = threads.map(work, (world.a, world.b))
-    return evidence
+        working = [threads.submit(work, organization) for organization in (world.a, world.b)]
+    for done in working:
+        error = done.exception()
+        if error is not None and not isinstance(error, threading.BrokenBarrierError):
+            raise error
+    return working[0].result()
+
+
+@contextmanager
+def _met(barrier: threading.Barrier) -> Iterator[None]:
+    """Tell the partner if one cannot come."""
+    try:
+        yield
+    except BaseException:
+        barrier.abort()
+        raise
 
 
 @concurrency.leak("a thread that is started in one context, while the other one works", pool_size=2)
@@ -149,15 +164,18 @@ async def gathered(world: World, access: AsyncAccess) -> str:
     barrier = asyncio.Barrier(2)
 
     async def work(organization: str) -> str:
-        with access.bound(organization):
-            await barrier.wait()
-            async with access.current() as session:
-                await world.see_async(session, organization)
+        try:
+            with access.bound(organization):
                 await barrier.wait()
-                return await world.see_async(session, organization)
+                async with access.current() as session:
+                    await world.see_async(session, organization)
+                    await barrier.wait()
+                    return await world.see_async(session, organization)
+        except BaseException:
+            await barrier.abort()
+            raise
 
-    async with asyncio.timeout(_PATIENCE):
-        evidence, _ = await asyncio.gather(work(world.a), work(world.b))
+    evidence, _ = await asyncio.gather(work(world.a), work(world.b))
     return evidence
 
 
@@ -173,8 +191,7 @@ async def gathered_on_one(world: World, access: AsyncAccess) -> str:
                 evidence = await world.see_async(session, organization)
         return evidence
 
-    async with asyncio.timeout(_PATIENCE):
-        evidence, _ = await asyncio.gather(work(world.a), work(world.b))
+    evidence, _ = await asyncio.gather(work(world.a), work(world.b))
     return evidence
 
 
@@ -187,7 +204,7 @@ async def task_group(world: World, access: AsyncAccess) -> str:
         await may_work.wait()
         return await _current_async(world, access, world.a)
 
-    async with asyncio.timeout(_PATIENCE), asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         with access.bound(world.a):
             task = group.create_task(work())
         with access.bound(world.b):
@@ -205,11 +222,14 @@ async def outliving_task(world: World, access: AsyncAccess) -> str:
 
         async def work() -> str:
             await may_work.wait()
-            with access.bound(world.b):
-                return await world.see_async(session, world.b)
+            try:
+                with access.bound(world.b):
+                    return await world.see_async(session, world.b)
+            finally:
+                await session.close()
 
         task = asyncio.create_task(work())
-    async with asyncio.timeout(_PATIENCE), access.session(world.b) as other:
+    async with access.session(world.b) as other:
         await world.see_async(other, world.b)
         may_work.set()
         await asyncio.wait([task])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
@@ -101,8 +101,13 @@ async def foreign_connection_async(world: World, access: AsyncAccess) -> str:
 def escaped_session(world: World) -> Steps:
     """Keep a session, and read by it in another's transaction."""
     kept: list[Session] = []
+
+    def read(_: Session) -> str:
+        with closing(kept[0]) as session:
+            return world.see(session, world.b)
+
     yield Work(world.a, kept.append)
-    return (yield Work(world.b, lambda _: world.see(kept[0], world.b)))
+    return (yield Work(world.b, read))
 
 
 @contexts.script("an object that is loaded late, in the other one's block")
@@ -118,10 +123,11 @@ def escaped_object(world: World) -> Steps:
 
     def read(_: Session) -> str:
         ((session, found),) = kept
-        if found not in session:
-            session.add(found)
-        session.refresh(found)
-        return world.check(getattr(found, "mark", ""), world.b)
+        with closing(session):
+            if found not in session:
+                session.add(found)
+            session.refresh(found)
+            return world.check(getattr(found, "mark", ""), world.b)
 
     yield Work(world.a, load)
     return (yield Work(world.b, read))

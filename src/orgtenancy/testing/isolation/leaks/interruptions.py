@@ -104,10 +104,9 @@ def rolled_back_savepoint(world: World) -> Steps:
 @interruptions.leak("a task cancelled while its statement runs, between them")
 async def cancelled(world: World, access: AsyncAccess) -> str:
     """Cancel a task when the server is at work for it."""
-    pids: asyncio.Queue[int] = asyncio.Queue()
-    task = asyncio.create_task(_sleep(world, access, pids))
-    pid = await pids.get()
-    await _until_asleep(world, pid)
+    pid = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(_sleep(world, access, pid))
+    await _until_asleep(world, task, pid)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return await _both_go_on(world, access)
@@ -116,37 +115,38 @@ async def cancelled(world: World, access: AsyncAccess) -> str:
 @interruptions.leak("a timeout of a task while its statement runs, between them")
 async def timed_out(world: World, access: AsyncAccess) -> str:
     """Do the same with `asyncio.timeout`, which passes when the server is at work."""
-    pids: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    pid = loop.create_future()
+    timeout = asyncio.timeout(None)
 
     async def sleep() -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None) as timeout:
-                timeouts.put_nowait(timeout)
-                await _sleep(world, access, pids)
+        async with timeout:
+            await _sleep(world, access, pid)
 
-    timeouts: asyncio.Queue[asyncio.Timeout] = asyncio.Queue()
     task = asyncio.create_task(sleep())
-    await _until_asleep(world, await pids.get())
-    (await timeouts.get()).reschedule(asyncio.get_running_loop().time())
+    await _until_asleep(world, task, pid)
+    timeout.reschedule(loop.time())
     await asyncio.gather(task, return_exceptions=True)
     return await _both_go_on(world, access)
 
 
-async def _sleep(world: World, access: AsyncAccess, pids: asyncio.Queue[int]) -> None:
+async def _sleep(world: World, access: AsyncAccess, pid: asyncio.Future[int]) -> None:
     async with access.session(world.a) as session:
         await session.run_sync(world.write, world.a)
-        pids.put_nowait(int(await session.scalar(text("SELECT pg_backend_pid()")) or 0))
+        pid.set_result(int(await session.scalar(text("SELECT pg_backend_pid()")) or 0))
         await session.execute(_SLEEP)
 
 
-async def _until_asleep(world: World, pid: int) -> None:
+async def _until_asleep(world: World, task: asyncio.Task[None], pid: asyncio.Future[int]) -> None:
     asleep = text("SELECT FROM pg_stat_activity WHERE pid = :pid AND wait_event = 'PgSleep'")
-    async with asyncio.timeout(20):
-        while True:
-            with world.subject.owner.connect() as owner:
-                if owner.execute(asleep, {"pid": pid}).first() is not None:
-                    return
-            await asyncio.sleep(0.005)
+    both: tuple[asyncio.Future[Any], ...] = (task, pid)
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    while not task.done():
+        with world.subject.owner.connect() as owner:
+            if owner.execute(asleep, {"pid": await pid}).first() is not None:
+                return
+        await asyncio.sleep(0.005)
+    await task
 
 
 async def _both_go_on(world: World, access: AsyncAccess) -> str:

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from orgtenancy.testing.isolation.catalogue import Group, World
 from orgtenancy.testing.isolation.driving import driver_of
-from orgtenancy.testing.isolation.scripts import Steps, Work
 from orgtenancy.testing.isolation.subject import Access, AsyncAccess
 
 later = Group("later")
@@ -130,20 +129,6 @@ async def stream_async(world: World, access: AsyncAccess) -> str:
         await anext(aiter(rows))
         with access.bound(world.b):
             return world.check(await rows.all(), world.b)
-
-
-@later.script("a stream of rows that is read after its block, in the other one's")
-def late_stream(world: World) -> Steps:
-    """Read the rest of a stream in another's transaction, on the same connection."""
-    kept: list[Any] = []
-
-    def begin(session: Session) -> None:
-        _write(session, world, world.a)
-        kept.append(session.scalars(_stream(world)))
-        next(kept[0])
-
-    yield Work(world.a, begin)
-    return (yield Work(world.b, lambda _: world.check(kept[0].all(), world.b)))
 
 
 @later.leak("a cursor of the driver that is read in the other one's context", pool_size=2)

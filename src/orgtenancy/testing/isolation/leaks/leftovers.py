@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from secrets import token_hex
 from typing import Any
 
 from psycopg import sql
@@ -17,7 +18,7 @@ from orgtenancy.testing.isolation.subject import Access, AsyncAccess
 
 leftovers = Group("left on the connection")
 
-# What A leaves, and by what B finds it. `{0}` is A's mark, `{1}` the table.
+# What A leaves, and by what B finds it. `{0}` is A's mark, `{1}` the table, `{2}` a new name.
 _LEFT = {
     "a setting of the session": (
         "SET proof.mark = {0}",
@@ -28,24 +29,23 @@ _LEFT = {
         "SELECT current_setting('proof.mark', true)",
     ),
     "a temporary table": (
-        "CREATE TEMP TABLE left_behind AS SELECT {0}::text AS mark; "
-        "GRANT SELECT ON left_behind TO PUBLIC",
-        "SELECT mark FROM pg_temp.left_behind",
+        "CREATE TEMP TABLE {2} AS SELECT {0}::text AS mark; GRANT SELECT ON {2} TO PUBLIC",
+        "SELECT mark FROM pg_temp.{2}",
     ),
     "a temporary table of the same name": (
         "CREATE TEMP TABLE {1} AS SELECT 1 AS id, {0}::text AS mark; GRANT SELECT ON {1} TO PUBLIC",
         "SELECT mark FROM {1}",
     ),
     "a cursor WITH HOLD": (
-        "DECLARE left_behind CURSOR WITH HOLD FOR SELECT mark FROM {1}",
-        "FETCH ALL FROM left_behind",
+        "DECLARE {2} CURSOR WITH HOLD FOR SELECT mark FROM {1}",
+        "FETCH ALL FROM {2}",
     ),
     "a statement made by PREPARE": (
-        "PREPARE left_behind AS SELECT {0}::text",
-        "EXECUTE left_behind",
+        "PREPARE {2} AS SELECT {0}::text",
+        "EXECUTE {2}",
     ),
     "the text of a prepared statement": (
-        "PREPARE left_behind AS SELECT {0}::text",
+        "PREPARE {2} AS SELECT {0}::text",
         "SELECT statement FROM pg_prepared_statements",
     ),
 }
@@ -53,7 +53,11 @@ _LEFT = {
 
 def _left(leave: str, find: str) -> Callable[[World], Steps]:
     def script(world: World) -> Steps:
-        names = (sql.Literal(world.marks[world.a]), world.table)
+        names = (
+            sql.Literal(world.marks[world.a]),
+            world.table,
+            sql.Identifier(f"left_{token_hex(4)}"),
+        )
         yield Work(world.a, lambda session: ask(session, leave, *names))
         return (
             yield Work(world.b, lambda session: world.check(ask(session, find, *names), world.b))

@@ -17,7 +17,7 @@ from orgtenancy.testing.isolation.subject import Access, AsyncAccess
 statements = Group("raw SQL")
 
 # `{0}` is the other one's table with its schema, `{1}` the table without one, `{2}` the
-# other one's schema.
+# other one's schema, `{3}` that as a path, `{4}` a query on the table, `{5}` one's own mark.
 _FOREIGN = {
     "a qualified name": "SELECT mark FROM {0}",
     "a qualified name in a common table expression": (
@@ -35,7 +35,7 @@ _FOREIGN = {
     "ROLLBACK in the text": "ROLLBACK; SELECT mark FROM {0}",
     "PREPARE and EXECUTE": "PREPARE peek AS SELECT mark FROM {0}; EXECUTE peek",
     "DECLARE and FETCH": "DECLARE peek CURSOR FOR SELECT mark FROM {0}; FETCH ALL FROM peek",
-    "query_to_xml": "SELECT query_to_xml({4}, true, false, '')::text",
+    "a function that runs a query": "SELECT word FROM ts_stat({4})",
     "a temporary view": "CREATE TEMP VIEW peek AS SELECT * FROM {0}; SELECT mark FROM peek",
 }
 
@@ -60,7 +60,7 @@ _WRITES = {
 def _names(world: World) -> list[sql.Composable]:
     schema = str(world.subject.schema_of(world.b))
     table = world.table_of(world.b)
-    query = sql.SQL("SELECT mark FROM {}").format(table).as_string(None)
+    query = sql.SQL("SELECT array_to_tsvector(ARRAY[mark]) FROM {}").format(table).as_string(None)
     quoted = sql.Identifier(schema)
     return [
         table,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from orgtenancy.testing.isolation.catalogue import Group, World
@@ -129,9 +129,7 @@ def two_phase(world: World) -> Steps:
 
     def work(connection: Connection) -> str:
         with connection.begin_twophase() as transaction:
-            connection.execute(
-                select(world.subject.model.mark).where(world.subject.model.id == 1)
-            ).all()
+            world.see(connection, world.a)
             transaction.prepare()
             transaction.commit()
         return world.see(connection, world.a)
