@@ -1,37 +1,41 @@
-"""A tenancy with one small table, and members of its organizations."""
+"""Organizations with no table or a small one: what is tested is what keeps them apart."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from orgtenancy import Tenancy, embedded
-from orgtenancy.identity import StaticKeys, TokenResolver, logto
-from tests.identity.signing import Signer, claims, key_set
+from orgtenancy import Settings, Tenancy, embedded
+from tests.schemas.databases import FreshDatabase, fresh_database
 from tests.support.notes import notes
 
-SIGNER = Signer("key")
-RESOLVER: TokenResolver = logto(
-    "https://issuer.example", audiences=["https://api.example.com"]
-).resolver(StaticKeys(key_set(SIGNER)))
+
+@pytest.fixture(scope="session")
+def tenancy(
+    server: embedded.EmbeddedServer, event_loop_runner: asyncio.Runner
+) -> Iterator[Tenancy]:
+    """An installed tenancy without modules: its schemas are made in no time."""
+    settings = Settings(listen=False)
+    tenancy = Tenancy(server.url, admin_url=server.admin_url, settings=settings)
+    tenancy.install()
+    yield tenancy
+    event_loop_runner.run(tenancy.aclose())
 
 
 @pytest.fixture(scope="session")
 def notes_tenancy(
     server: embedded.EmbeddedServer, tenancy: Tenancy, event_loop_runner: asyncio.Runner
 ) -> Iterator[Tenancy]:
-    """A tenancy whose schemas are made in no time, on the same database."""
+    """A tenancy with the module of notes, on the same database."""
     notes_tenancy = Tenancy(server.url, admin_url=server.admin_url, modules=[notes])
     yield notes_tenancy
     event_loop_runner.run(notes_tenancy.aclose())
 
 
-def as_member(organization: str) -> dict[str, str]:
-    """Return the headers of an organization's member."""
-    token = SIGNER.sign(claims(organization_id=organization, sub="alice"))
-    return {"authorization": f"Bearer {token}"}
-
-
-AsMember = Callable[[str], dict[str, str]]
+@pytest.fixture(scope="module")
+def database(server: embedded.EmbeddedServer) -> Iterator[FreshDatabase]:
+    """A database of the module's own."""
+    with fresh_database(server.url, server.admin_url) as database:
+        yield database

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy.orm import Session
 
 from orgtenancy import Tenancy
 from orgtenancy.testing.isolation import AppUnderProof, Verdict, WebSocket, prove
 from orgtenancy.testing.isolation.leaks.requests import APP_LEAKS
-from tests.isolation.conftest import RESOLVER, as_member
 from tests.isolation.held_apps import HOSTS, REQUESTS
-from tests.support.notes import NoteRepository
+from tests.isolation.members import RESOLVER, as_member, plant
 
 # What no WSGI server can do.
 LEFT_OUT = {
@@ -22,11 +20,6 @@ LEFT_OUT = {
         "a websocket without credentials, after one with them",
     },
 }
-
-
-def plant(session: Session, mark: str) -> None:
-    NoteRepository(session).write(1, mark)
-    NoteRepository(session).write(2, "another note")
 
 
 @pytest.mark.parametrize("framework", HOSTS)

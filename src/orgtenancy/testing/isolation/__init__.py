@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from orgtenancy.testing.isolation.apps import AppUnderProof, Ask, WebSocket
 from orgtenancy.testing.isolation.catalogue import Group, Leak, World, run
-from orgtenancy.testing.isolation.leaks import LEAKS
+from orgtenancy.testing.isolation.leaks import GROUPS, LEAKS
 from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.proving import prove
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
@@ -17,6 +17,7 @@ from orgtenancy.testing.isolation.subject import Access, AsyncAccess, Subject
 from orgtenancy.testing.isolation.tenancy_subject import TenancySubject
 
 __all__ = [
+    "GROUPS",
     "LEAKS",
     "Access",
     "AppUnderProof",

@@ -13,18 +13,23 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, TypeAlias
 
 from psycopg import sql
-from sqlalchemy import select
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from orgtenancy.testing.isolation.judging import is_refusal, told, where
+from orgtenancy.testing.isolation.judging import first_of, is_refusal, told, where
 from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
 from orgtenancy.testing.isolation.scripts import Steps, Work, play, play_async
 from orgtenancy.testing.isolation.subject import Subject
+
+_ids = count(1_000)
+_PATIENCE = 30.0  # seconds until asynchronous work that waits for something is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class World:
     a: str
     b: str
 
-    def see(self, session: Session, organization: str | None) -> str:
+    def see(self, session: Session | Connection, organization: str | None) -> str:
         """Read all rows in a session, and make sure that they are an organization's own."""
         return self.check(session.scalars(select(self.subject.model.mark)).all(), organization)
 
@@ -52,9 +57,24 @@ class World:
         found = await session.scalars(select(self.subject.model.mark))
         return self.check(found.all(), organization)
 
-    def reading(self, organization: str, *, within: str | None = None) -> Work:
-        """Return the work of a script that reads all rows as an organization."""
-        return Work(organization, lambda session: self.see(session, organization), within=within)
+    def write(self, session: Session, organization: str) -> None:
+        """Write another row with an organization's mark."""
+        session.add(self.subject.model(id=next(_ids), mark=self.marks[organization]))
+        session.flush()
+
+    def reading(self, organization: str | None, *, within: str | None = None) -> Work:
+        """Return the work of a script that reads all rows, as an organization or in a context."""
+        reader = within if organization is None else organization
+        return Work(organization, lambda session: self.see(session, reader), within=within)
+
+    def writing(self, organization: str) -> Work:
+        """Return the work of a script that writes another row, and reads all."""
+
+        def write(session: Session) -> str:
+            self.write(session, organization)
+            return self.see(session, organization)
+
+        return Work(organization, write)
 
     def check(self, seen: object, organization: str | None) -> str:
         """Make sure that nothing of another organization is in what an organization saw."""
@@ -63,7 +83,10 @@ class World:
     def check_stored(self) -> None:
         """Make sure that every organization has its own row still, and no mark of another."""
         for organization in (self.a, self.b):
-            stored = self.subject.stored(organization)
+            try:
+                stored = self.subject.stored(organization)
+            except DBAPIError as error:
+                raise Leaked(f"{organization} lost its table: {told(error)}") from error
             self.check(stored, organization)
             if self.marks[organization] not in stored:
                 raise Leaked(f"{organization} lost its row")
@@ -181,8 +204,7 @@ def _findings(subject: Subject, leaks: Sequence[Leak], a: str, b: str) -> Iterat
     with subject.prepared({organization: marks[organization] for organization in (a, b)}):
         for leak in leaks:
             verdict, evidence = _try(world, leak)
-            if verdict is not Verdict.HELD:
-                world.reset()
+            world.reset()
             yield Finding(leak.name, leak.group, verdict, evidence)
 
 
@@ -222,7 +244,8 @@ async def _attack_async(world: World, leak: Leak) -> str | None:
     evidence: str | None = None
     async with world.subject.opened_async(leak.pool_size) as access:
         with _refusals(world) as refused:
-            evidence = await attack(world, access)
+            async with asyncio.timeout(_PATIENCE):
+                evidence = await attack(world, access)
         for organization in (world.b, world.a):
             with _refusals(world):
                 async with access.session(organization) as session:
@@ -236,9 +259,10 @@ def _refusals(world: World) -> Iterator[list[str]]:
     refused: list[str] = []
     try:
         yield refused
-    except Exception as error:
+    except Exception as caught:
+        error = first_of(caught)
         if isinstance(error, Leaked | NotApplicable):
-            raise
+            raise error from caught
         if not is_refusal(error, world.subject.refusals):
             raise
         refused.append(f"refused: {told(error)}")

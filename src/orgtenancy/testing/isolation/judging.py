@@ -28,6 +28,13 @@ def is_refusal(error: Exception, refusals: tuple[type[BaseException], ...]) -> b
     return isinstance(error, SQLAlchemyError) and not isinstance(error, PoolTimeoutError)
 
 
+def first_of(error: Exception) -> Exception:
+    """Return the first error of a group, which a `TaskGroup` raises, or the error itself."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def told(error: BaseException) -> str:
     """Return an error in one line."""
     first, *_ = str(error).splitlines() or [""]

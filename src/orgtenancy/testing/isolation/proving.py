@@ -48,8 +48,8 @@ def prove(
     """
     findings: list[Finding] = []
     for attacked, tried in _parts(subject, leaks, app, callables, plant, app_leaks):
-        a, b = (f"proof-{secrets.token_hex(6)}" for _ in range(2))
-        findings += run(attacked, tried, a=a, b=b).findings
+        run_id = secrets.token_hex(6)
+        findings += run(attacked, tried, a=f"proof-{run_id}-a", b=f"proof-{run_id}-b").findings
     name = "orgtenancy" if isinstance(subject, Tenancy) else subject.name
     return Report(name, tuple(findings))
 

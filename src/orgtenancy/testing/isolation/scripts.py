@@ -12,10 +12,8 @@ what the work raised is raised in it:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-from sqlalchemy.orm import Session
 
 from orgtenancy.testing.isolation.subject import Access, AsyncAccess
 
@@ -29,16 +27,19 @@ class Work:
 
     Attributes:
         organization: Whose transaction it is; None for the context's.
-        do: What is done in its session.
+        do: What is done, in its session or on its core connection.
         within: The organization that the context is bound to, if it is.
+        core: Whether it is done on a connection of the engine, which the context alone tells
+            what it is for.
     """
 
     organization: str | None
-    do: Callable[[Session], Any]
+    do: Callable[[Any], Any]
     within: str | None = None
+    core: bool = False
 
 
-Steps: TypeAlias = Generator[Work, Any, str | None]
+Steps: TypeAlias = Generator[Work, Any, Any]
 
 
 def play(script: Callable[[World], Steps], world: World, access: Access) -> str | None:
@@ -80,7 +81,10 @@ async def play_async(
 def _do(access: Access, work: Work) -> Any:
     if work.within is not None:
         with access.bound(work.within):
-            return _do(access, Work(work.organization, work.do))
+            return _do(access, replace(work, within=None))
+    if work.core:
+        with access.engine.connect() as connection:
+            return work.do(connection)
     opened = access.current() if work.organization is None else access.session(work.organization)
     with opened as session:
         return work.do(session)
@@ -89,7 +93,10 @@ def _do(access: Access, work: Work) -> Any:
 async def _do_async(access: AsyncAccess, work: Work) -> Any:
     if work.within is not None:
         with access.bound(work.within):
-            return await _do_async(access, Work(work.organization, work.do))
+            return await _do_async(access, replace(work, within=None))
+    if work.core:
+        async with access.engine.connect() as connection:
+            return await connection.run_sync(work.do)
     opened = access.current() if work.organization is None else access.session(work.organization)
     async with opened as session:
         return await session.run_sync(work.do)

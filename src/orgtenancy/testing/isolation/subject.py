@@ -7,6 +7,7 @@ subject, so that the same attacks compare them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
@@ -128,7 +129,7 @@ class Subject(ABC):
         """
         raise NotApplicable(f"{self.name} does not know {status} organizations")
 
-    def carried(self, function: Any) -> Any:
+    def carried(self, function: Callable[[], Any]) -> Callable[[], Any]:
         """Return a function that carries the context along to another thread.
 
         A subject without a way of its own returns the function as it is.

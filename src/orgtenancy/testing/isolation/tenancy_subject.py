@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
 )
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from psycopg import sql
@@ -98,7 +100,14 @@ class TenancySubject(Subject):
     def reset(self, organization: str, mark: str) -> None:
         """Give an organization row 1 with its mark again, and no other row."""
         name = self._table(organization)
+        role = self._tenancy.schemas.get(organization).role_name
         self._own(
+            sql.SQL(
+                "CREATE TABLE IF NOT EXISTS {} (id bigint PRIMARY KEY, mark text NOT NULL)"
+            ).format(name),
+            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(
+                name, sql.Identifier(grantee_of(self._tenancy._database, role))
+            ),
             sql.SQL("DELETE FROM {}").format(name),
             sql.SQL("INSERT INTO {} (id, mark) VALUES (1, {})").format(name, sql.Literal(mark)),
         )
@@ -112,6 +121,10 @@ class TenancySubject(Subject):
         if self._tenancy.settings.isolation is IsolationLevel.SEARCH_PATH:
             return None
         return self._tenancy.schemas.get(organization).role_name
+
+    def carried(self, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Return a function that carries the context along, as `contextvars` does."""
+        return partial(copy_context().run, function)
 
     @contextmanager
     def closed(self, organization: str, status: str) -> Iterator[None]:
@@ -138,13 +151,7 @@ class TenancySubject(Subject):
                 ](organization)
 
     def _make(self, organization: str, mark: str) -> None:
-        made = self._tenancy.schemas.provision(organization)
-        name = self._table(organization)
-        grantee = sql.Identifier(grantee_of(self._tenancy._database, made.role_name))
-        self._own(
-            sql.SQL("CREATE TABLE {} (id bigint PRIMARY KEY, mark text NOT NULL)").format(name),
-            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(name, grantee),
-        )
+        self._tenancy.schemas.provision(organization)
         self.reset(organization, mark)
 
     def _drop(self, organization: str) -> None:

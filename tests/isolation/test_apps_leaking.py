@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.orm import Session
 
 from orgtenancy import Tenancy, embedded
 from orgtenancy.testing.isolation import AppUnderProof, Finding, Verdict, WebSocket, prove
 from orgtenancy.testing.isolation.leaks import requests as leaks
 from tests.isolation import leaking_apps as apps
-from tests.support.notes import NoteRepository
+from tests.isolation.members import plant
 
 SOCKETS = [WebSocket("/live", ['{"text": "hello"}', '{"organization": "{other}"}'])]
-STREAMED = ["/notes"]
 
 # The bug, what finds it, and what it says.
 BUGS: list[tuple[apps.Leaking, Any, str]] = [
@@ -56,10 +54,6 @@ def owner(server: embedded.EmbeddedServer) -> Iterator[Engine]:
     engine.dispose()
 
 
-def plant(session: Session, mark: str) -> None:
-    NoteRepository(session).write(1, mark)
-
-
 def attacked(tenancy: Tenancy, bug: apps.Leaking, owner: Engine, leak: Any) -> Finding:
     app = AppUnderProof(
         bug(owner),
@@ -73,7 +67,9 @@ def attacked(tenancy: Tenancy, bug: apps.Leaking, owner: Engine, leak: Any) -> F
 
 
 @pytest.mark.parametrize(
-    ("bug", "leak", "evidence"), BUGS, ids=lambda one: getattr(one, "name", getattr(one, "__name__", one))
+    ("bug", "leak", "evidence"),
+    BUGS,
+    ids=lambda one: getattr(one, "name", getattr(one, "__name__", one)),
 )
 def test_a_planted_bug_of_an_app_is_found(
     notes_tenancy: Tenancy, owner: Engine, bug: apps.Leaking, leak: Any, evidence: str
