@@ -115,6 +115,7 @@ def prove(project: Project, host: str, *options: str) -> Result:
     return project.run("--app", f"{host}:tenancy", "prove", "--own-only", *given)
 
 
+@pytest.mark.slow
 def test_an_app_that_holds_ends_with_0(installed: Project, host: str) -> None:
     result = prove(
         installed,
@@ -146,6 +147,7 @@ def test_it_says_before_it_begins_what_it_does_to_the_database(
     assert installed.ok("org", "list") == {"organizations": []}
 
 
+@pytest.mark.slow
 def test_an_app_that_leaks_ends_with_1_and_says_how(installed: Project, host: str) -> None:
     result = prove(
         installed,
@@ -168,6 +170,7 @@ def test_an_app_that_leaks_ends_with_1_and_says_how(installed: Project, host: st
     assert broken[0]["evidence"].startswith("GET /remembered: proof-")
 
 
+@pytest.mark.slow
 def test_without_requests_those_of_the_openapi_document_are_sent(
     installed: Project, host: str
 ) -> None:
@@ -185,12 +188,14 @@ def test_without_requests_those_of_the_openapi_document_are_sent(
     assert "of them with their own mark" in result.stdout
 
 
+@pytest.mark.slow
 def test_what_shows_no_mark_proves_nothing(installed: Project, host: str) -> None:
     result = prove(installed, host, "--app", "WEB:app", "--as", "WEB:headers")
     assert result.exit_code == 1
     assert "no answer shows a mark" in result.stdout
 
 
+@pytest.mark.slow
 def test_an_app_may_say_itself_how_it_is_asked(installed: Project, host: str) -> None:
     result = prove(installed, host, "--app", "WEB:described")
     assert result.exit_code == 0, result.output

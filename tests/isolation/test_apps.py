@@ -22,6 +22,7 @@ LEFT_OUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", HOSTS)
 def test_every_leak_of_an_app_is_held_in_each_framework(
     notes_tenancy: Tenancy, framework: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orgtenancy import Tenancy
@@ -26,6 +26,7 @@ def prove(
     callables: Sequence[Callable[[Any], Any]] = (),
     plant: Plant | None = None,
     app_leaks: Sequence[Leak] = APP_LEAKS,
+    callable_leaks: Sequence[Leak] = FUNCTION_LEAKS,
 ) -> Report:
     """Try to get something from one organization to another, in every way that is known.
 
@@ -42,33 +43,29 @@ def prove(
         plant: Writes what app and callables read: `plant(session, mark)`. Without it the
             organizations have nothing but a table of the kit's.
         app_leaks: Which leaks of the app.
+        callable_leaks: Which leaks of the callables.
 
     Raises:
         ConfigurationError: If an app or callables are given, and no tenancy.
     """
+    parts: list[tuple[Subject, Sequence[Leak]]] = []
+    if leaks:
+        parts.append((TenancySubject(subject) if isinstance(subject, Tenancy) else subject, leaks))
+    if app is not None:
+        parts.append((AppSubject(_tenancy(subject), app, plant=plant), app_leaks))
+    if callables:
+        functions = FunctionsSubject(_tenancy(subject), callables, plant=plant)
+        parts.append((functions, callable_leaks))
     findings: list[Finding] = []
-    for attacked, tried in _parts(subject, leaks, app, callables, plant, app_leaks):
+    for attacked, tried in parts:
         run_id = secrets.token_hex(6)
-        findings += run(attacked, tried, a=f"proof-{run_id}-a", b=f"proof-{run_id}-b").findings
+        report = run(attacked, tried, a=f"proof-{run_id}-a", b=f"proof-{run_id}-b")
+        findings += report.findings
     name = "orgtenancy" if isinstance(subject, Tenancy) else subject.name
     return Report(name, tuple(findings))
 
 
-def _parts(
-    subject: Tenancy | Subject,
-    leaks: Sequence[Leak],
-    app: AppUnderProof | None,
-    callables: Sequence[Callable[[Any], Any]],
-    plant: Plant | None,
-    app_leaks: Sequence[Leak],
-) -> Iterator[tuple[Subject, Sequence[Leak]]]:
-    if leaks:
-        yield (TenancySubject(subject) if isinstance(subject, Tenancy) else subject), leaks
-    if app is None and not callables:
-        return
+def _tenancy(subject: Tenancy | Subject) -> Tenancy:
     if not isinstance(subject, Tenancy):
         raise ConfigurationError("an app and callables are proven with the Tenancy they work on")
-    if app is not None:
-        yield AppSubject(subject, app, plant=plant), app_leaks
-    if callables:
-        yield FunctionsSubject(subject, callables, plant=plant), FUNCTION_LEAKS
+    return subject

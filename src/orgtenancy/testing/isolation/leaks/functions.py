@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
-from threading import Barrier
 from typing import Any
 
 from orgtenancy.testing.isolation.apps.holding import Hold, holding
@@ -109,37 +109,46 @@ async def in_turn_async(world: World, access: AsyncAccess) -> str:
     return calls.lookout.tell("results")
 
 
-@functions.leak("calls in several threads", pool_size=2)
-def in_threads(world: World, access: Access) -> str:
-    """Call for both many times at once."""
+@functions.leak("a call in the middle of which the other organization's runs", pool_size=2)
+def overtaken(world: World, access: Access) -> str:
+    """Call for one in a thread, and for the other while the first one's statement runs."""
     calls = _Calls(world)
-    with calls.lookout.on_logs(), ThreadPoolExecutor(2 * _CROWD) as pool:
+    a, b = calls.organizations
+    with calls.lookout.on_logs(), ThreadPoolExecutor(1) as pool:
         for function in calls.each():
-            together = Barrier(2 * _CROWD)
-
-            def call(
-                organization: str,
-                function: Callable[..., Any] = function,
-                together: Barrier = together,
-            ) -> None:
-                together.wait(_DEADLINE)
-                calls.call(access, function, organization)
-
-            work = [pool.submit(call, one) for _ in range(_CROWD) for one in calls.organizations]
-            for done in work:
-                done.result(_DEADLINE)
+            with holding(calls.subject.tenancy, a) as hold:
+                work = pool.submit(calls.call, access, function, a)
+                _wait_until_held(work, hold)
+                calls.call(access, function, b)
+                hold.release()
+                work.result(_DEADLINE)
     return calls.lookout.tell("results")
 
 
-@functions.leak("calls in several tasks", pool_size=2)
-async def in_tasks(world: World, access: AsyncAccess) -> str:
-    """Call for both many times at once, on the async engine."""
+@functions.leak("a call in the middle of which the other organization's runs, async", pool_size=2)
+async def overtaken_async(world: World, access: AsyncAccess) -> str:
+    """Do the same in two tasks."""
     calls = _Calls(world)
+    a, b = calls.organizations
     with calls.lookout.on_logs():
         for function in calls.each_async():
-            async with asyncio.TaskGroup() as group:
-                for organization in calls.organizations * _CROWD:
-                    group.create_task(calls.call_async(access, function, organization))
+            with holding(calls.subject.tenancy, a) as hold:
+                task = asyncio.create_task(calls.call_async(access, function, a))
+                await _until_held(task, hold)
+                await calls.call_async(access, function, b)
+                hold.release()
+                await asyncio.wait_for(task, _DEADLINE)
+    return calls.lookout.tell("results")
+
+
+@functions.leak("many calls at the same time in several threads", pool_size=2)
+def in_threads(world: World, access: Access) -> str:
+    """Call for both many times at once."""
+    calls = _Calls(world)
+    with calls.lookout.on_logs(), ThreadPoolExecutor(_CROWD) as pool:
+        for function in calls.each():
+            for organization in calls.organizations * _CROWD:
+                pool.submit(calls.call, access, function, organization)
     return calls.lookout.tell("results")
 
 
@@ -192,67 +201,70 @@ def read_late(world: World, access: Access) -> str:
     return calls.lookout.tell("results")
 
 
-@functions.leak("a call for the other organization inside one's own transaction", pool_size=2)
-def nested(world: World, access: Access) -> str:
-    """Call for one, the other inside of it, and the first one again."""
-    calls = _Calls(world)
-    a, b = calls.organizations
-    with calls.lookout.on_logs():
-        for function in calls.each():
-            with access.session(a) as session:
-                calls.look(function, function(session), a)
-                with suppress(*world.subject.refusals):
-                    calls.call(access, function, b)
-                calls.look(function, function(session), a)
-    return calls.lookout.tell("results")
-
-
 @functions.leak("a statement that is timed out in the middle of a call")
 def timed_out(world: World, access: Access) -> str:
-    """Cancel a call's statement, and call for the other."""
+    """Cancel a call's statement, and call for both."""
     return _interrupted(world, access, lambda hold: hold.cancel_statements())
 
 
 @functions.leak("a connection that is lost in the middle of a call")
 def lost(world: World, access: Access) -> str:
-    """End a call's connection, and call for the other."""
+    """End a call's connection, and call for both."""
     return _interrupted(world, access, lambda hold: hold.end_connections())
 
 
 @functions.leak("a task that is cancelled in the middle of a call")
 async def cancelled(world: World, access: AsyncAccess) -> str:
-    """Cancel a task while its statement runs, and call for the other."""
+    """Cancel a task while its statement runs, and call for both, in either order."""
     calls = _Calls(world)
     a, b = calls.organizations
     with calls.lookout.on_logs():
         for function in calls.each_async():
-            with holding(calls.subject.tenancy, a) as hold:
-                task = asyncio.create_task(calls.call_async(access, function, a))
-                async with asyncio.timeout(_DEADLINE):
-                    while not (task.done() or hold.is_waited_for()):
-                        await asyncio.wait([task], timeout=_PAUSE)
-                task.cancel()
-                hold.release()
-                await asyncio.wait([task], timeout=_DEADLINE)
-            await calls.call_async(access, function, b)
+            for after in ((a, b), (b, a)):
+                await calls.call_async(access, function, b)
+                with holding(calls.subject.tenancy, a) as hold:
+                    task = asyncio.create_task(calls.call_async(access, function, a))
+                    await _until_held(task, hold)
+                    task.cancel()
+                    hold.release()
+                    await asyncio.wait([task], timeout=_DEADLINE)
+                for organization in after:
+                    await calls.call_async(access, function, organization)
     return calls.lookout.tell("results")
 
 
 def _interrupted(world: World, access: Access, interrupt: Callable[[Hold], None]) -> str:
+    """Interrupt a call, and call for both, in either order."""
     calls = _Calls(world)
     a, b = calls.organizations
     with calls.lookout.on_logs(), ThreadPoolExecutor(1) as pool:
         for function in calls.each():
-            with holding(calls.subject.tenancy, a) as hold:
-                work = pool.submit(calls.call, access, function, a)
-                while not (work.done() or hold.is_waited_for()):
-                    wait_for([work], timeout=_PAUSE)
-                interrupt(hold)
-                hold.release()
-                with suppress(Exception):
-                    work.result(_DEADLINE)
-            calls.call(access, function, b)
+            for after in ((a, b), (b, a)):
+                calls.call(access, function, b)
+                with holding(calls.subject.tenancy, a) as hold:
+                    work = pool.submit(calls.call, access, function, a)
+                    _wait_until_held(work, hold)
+                    interrupt(hold)
+                    hold.release()
+                    with suppress(Exception):
+                        work.result(_DEADLINE)
+                for organization in after:
+                    calls.call(access, function, organization)
     return calls.lookout.tell("results")
+
+
+def _wait_until_held(work: Future[None], hold: Hold) -> None:
+    deadline = time.monotonic() + _DEADLINE
+    while not (work.done() or hold.is_waited_for()):
+        if time.monotonic() > deadline:
+            raise TimeoutError("a callable does not go on")
+        wait_for([work], timeout=_PAUSE)
+
+
+async def _until_held(task: asyncio.Task[None], hold: Hold) -> None:
+    async with asyncio.timeout(_DEADLINE):
+        while not (task.done() or hold.is_waited_for()):
+            await asyncio.wait([task], timeout=_PAUSE)
 
 
 def _opened(access: Access, organization: str) -> Iterator[Any]:

@@ -257,17 +257,20 @@ def _interrupted(
     """Interrupt each request that comes to the database, and ask for all after it."""
     held = 0
     for first, second in access.pairs(world):
-        access.ask(second)
-        with access.hold(world.a) as hold:
-            exchange = access.begin_held(first, hold)
-            if exchange is not None:
-                held += 1
-                interrupt(hold, exchange)
-                hold.release()
-                access.end_abandoned(exchange)
-        access.ask_as_nobody(first)
-        access.ask(first)
-        access.ask(second)
+        for after in ((first, second), (second, first)):
+            access.ask(second)
+            with access.hold(world.a) as hold:
+                exchange = access.begin_held(first, hold)
+                if exchange is not None:
+                    held += 1
+                    interrupt(hold, exchange)
+                    hold.release()
+                    access.end_abandoned(exchange)
+            access.ask_as_nobody(first)
+            for call in after:
+                access.ask(call)
+            if exchange is None:
+                break
     if not held:
         raise NotApplicable("no request works with the organization's tables")
 
