@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 from anyio import to_thread
-from flask import Flask, g
+from flask import Flask
 from flask import request as flask_request
 from sqlalchemy import Connection, Engine, text
 from starlette.applications import Starlette
@@ -169,7 +169,8 @@ def websocket_of_anybody(owner: Owner) -> Any:
 
     async def live(socket: WebSocket) -> None:
         await socket.accept()
-        current[:] = [socket.headers.get(HEADER, *current)]
+        if HEADER in socket.headers:
+            current[:] = [socket.headers[HEADER]]
         async for _ in socket.iter_text():
             await socket.send_json(bodies(owner, current[0]))
 
@@ -258,15 +259,14 @@ def not_reset_when_left(owner: Owner) -> Any:
     return notes_app(Route("/notes", stream))
 
 
-def session_of_first_request(owner: Owner) -> Any:
-    """Two requests in one thread at a time share Flask's application context's session."""
-    app, sessions = Flask(__name__), {}
+def organization_of_thread(owner: Owner) -> Any:
+    """Each thread is somebody's for good: it remembers whom it served first."""
+    app = Flask(__name__)
+    organizations: dict[int, str] = {}
 
     @app.get("/notes")
     def notes() -> Any:
-        # Threads are numbered anew, and the number is somebody else's then.
-        number = threading.get_ident()
-        g.organization = sessions.setdefault(number, flask_request.headers[HEADER])
-        return bodies(owner, g.organization)
+        organization = flask_request.headers[HEADER]
+        return bodies(owner, organizations.setdefault(threading.get_ident(), organization))
 
     return app

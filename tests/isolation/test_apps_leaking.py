@@ -19,7 +19,7 @@ SOCKETS = [WebSocket("/live", ['{"text": "hello"}', '{"organization": "{other}"}
 # The bug, what finds it, and what it says.
 BUGS: list[tuple[apps.Leaking, Any, str]] = [
     (apps.global_session, leaks.in_turn, "saw"),
-    (apps.session_of_first_request, leaks.in_turn, "saw"),
+    (apps.organization_of_thread, leaks.in_turn, "saw"),
     (apps.shared_cache, leaks.in_turn_on_two, "saw"),
     (apps.global_while_streaming, leaks.read_late, "saw"),
     (apps.global_while_streaming, leaks.alternating, "saw"),
@@ -40,7 +40,7 @@ BUGS: list[tuple[apps.Leaking, Any, str]] = [
     (apps.not_reset_when_left, leaks.cancelled, "somebody of no organization saw"),
     (apps.not_reset_when_left, leaks.lost, "somebody of no organization saw"),
 ]
-REQUESTS = {
+REQUESTS: dict[apps.Leaking, list[str]] = {
     apps.background_from_global: ["POST /notes?body={mark}"],
     apps.keys_of_anybody: ["/notes", "/notes/{note_id}"],
 }

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from orgtenancy import Tenancy, current_organization, embedded
 from orgtenancy.testing.isolation import Finding, Leak, Verdict, prove
 from orgtenancy.testing.isolation.leaks import functions as leaks
-from orgtenancy.testing.isolation.proving import FUNCTION_LEAKS
 from tests.isolation.leaking_apps import in_schema
 from tests.isolation.members import plant
 from tests.support.notes import AsyncNoteRepository, Note, NoteRepository
@@ -49,7 +48,7 @@ def test_every_leak_of_functions_is_held(notes_tenancy: Tenancy) -> None:
         notes_tenancy, (), callables=[bodies, notes, generated, bodies_async], plant=plant
     )
     assert report.is_held, str(report)
-    assert [one.leak for one in report.findings] == [leak.name for leak in FUNCTION_LEAKS]
+    assert [one.leak for one in report.findings] == [leak.name for leak in leaks.FUNCTION_LEAKS]
     assert not report.of(Verdict.LEFT_OUT)
 
 
@@ -196,4 +195,4 @@ def tried(tenancy: Tenancy, function: Any, leak: Any) -> Finding:
 
 
 def test_every_leak_of_functions_finds_a_planted_bug() -> None:
-    assert {leak.name for _, leak, _ in BUGS} == {leak.name for leak in FUNCTION_LEAKS[1:]}
+    assert {leak.name for _, leak, _ in BUGS} == {leak.name for leak in leaks.FUNCTION_LEAKS[1:]}
