@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import URL, BigInteger, Engine, Text
+from sqlalchemy import URL, BigInteger, Engine, Text, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -83,14 +83,15 @@ class TenancySubject(Subject):
     @contextmanager
     def opened(self, pool_size: int) -> Iterator[Access]:
         """Open a tenancy with the host's settings and so many connections."""
-        with self._copy(pool_size) as tenancy:
+        with self._copy(pool_size) as tenancy, _connections_ended(tenancy.engine):
             yield _Access(tenancy)
 
     @asynccontextmanager
     async def opened_async(self, pool_size: int) -> AsyncIterator[AsyncAccess]:
         """Open the same for asynchronous work."""
         async with self._copy(pool_size) as tenancy:
-            yield _AsyncAccess(tenancy)
+            with _connections_ended(tenancy.async_engine.sync_engine):
+                yield _AsyncAccess(tenancy)
 
     def stored(self, organization: str) -> list[str]:
         """Return the marks in an organization's schema, read by the owner."""
@@ -180,6 +181,22 @@ class TenancySubject(Subject):
             modules=list(tenancy.modules.values()),
             settings=tenancy.settings.model_copy(update=changes),
         )
+
+
+@contextmanager
+def _connections_ended(engine: Engine) -> Iterator[None]:
+    """End also those connections that were never given back: they hold locks."""
+    opened: list[Any] = []
+
+    @event.listens_for(engine, "connect")
+    def note(dbapi_connection: object, record: Any) -> None:
+        opened.append(record.driver_connection)
+
+    try:
+        yield
+    finally:
+        for connection in opened:
+            connection.pgconn.finish()
 
 
 class _Access:
