@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import URL, BigInteger, Engine, Text, event
+from sqlalchemy import URL, BigInteger, Engine, Text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -23,7 +23,12 @@ from orgtenancy.errors import OrgTenancyError
 from orgtenancy.naming import schema_name
 from orgtenancy.schemas.rights import grantee_of
 from orgtenancy.settings import IsolationLevel
-from orgtenancy.testing.isolation.subject import Access, AsyncAccess, Subject
+from orgtenancy.testing.isolation.subject import (
+    Access,
+    AsyncAccess,
+    Subject,
+    connections_ended,
+)
 
 _TABLE = "orgtenancy_proof"
 _PATIENCE = 3.0  # seconds to wait for a connection: a leak that keeps one for good is told
@@ -83,14 +88,14 @@ class TenancySubject(Subject):
     @contextmanager
     def opened(self, pool_size: int) -> Iterator[Access]:
         """Open a tenancy with the host's settings and so many connections."""
-        with self._copy(pool_size) as tenancy, _connections_ended(tenancy.engine):
+        with self._copy(pool_size) as tenancy, connections_ended(tenancy.engine):
             yield _Access(tenancy)
 
     @asynccontextmanager
     async def opened_async(self, pool_size: int) -> AsyncIterator[AsyncAccess]:
         """Open the same for asynchronous work."""
         async with self._copy(pool_size) as tenancy:
-            with _connections_ended(tenancy.async_engine.sync_engine):
+            with connections_ended(tenancy.async_engine.sync_engine):
                 yield _AsyncAccess(tenancy)
 
     def stored(self, organization: str) -> list[str]:
@@ -181,22 +186,6 @@ class TenancySubject(Subject):
             modules=list(tenancy.modules.values()),
             settings=tenancy.settings.model_copy(update=changes),
         )
-
-
-@contextmanager
-def _connections_ended(engine: Engine) -> Iterator[None]:
-    """End also those connections that were never given back: they hold locks."""
-    opened: list[Any] = []
-
-    @event.listens_for(engine, "connect")
-    def note(dbapi_connection: object, record: Any) -> None:
-        opened.append(record.driver_connection)
-
-    try:
-        yield
-    finally:
-        for connection in opened:
-            connection.pgconn.finish()
 
 
 class _Access:
