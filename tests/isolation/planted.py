@@ -21,7 +21,7 @@ from sqlalchemy import URL, BigInteger, Connection, Engine, Text, create_engine,
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column
 
-from orgtenancy.testing.isolation import Access, AsyncAccess, Subject
+from orgtenancy.testing.isolation import Access, AsyncAccess, Subject, connections_ended
 
 
 class NobodysWork(Exception):
@@ -159,7 +159,8 @@ class ByPath(Subject):
         engine = create_engine(self.url, **self._options(pool_size))
         self._watch(engine)
         try:
-            yield _Access(self, engine)
+            with connections_ended(engine):
+                yield _Access(self, engine)
         finally:
             self.forget()
             engine.dispose()
@@ -169,7 +170,8 @@ class ByPath(Subject):
         engine = create_async_engine(self.url, **self._options(pool_size))
         self._watch(engine.sync_engine)
         try:
-            yield _AsyncAccess(self, engine)
+            with connections_ended(engine.sync_engine):
+                yield _AsyncAccess(self, engine)
         finally:
             self.forget()
             await engine.dispose()

@@ -13,7 +13,12 @@ from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.proving import prove
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
 from orgtenancy.testing.isolation.scripts import Steps, Work
-from orgtenancy.testing.isolation.subject import Access, AsyncAccess, Subject
+from orgtenancy.testing.isolation.subject import (
+    Access,
+    AsyncAccess,
+    Subject,
+    connections_ended,
+)
 from orgtenancy.testing.isolation.tenancy_subject import TenancySubject
 
 __all__ = [
@@ -37,6 +42,7 @@ __all__ = [
     "WebSocket",
     "Work",
     "World",
+    "connections_ended",
     "prove",
     "run",
 ]

@@ -7,11 +7,11 @@ subject, so that the same attacks compare them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -135,3 +135,22 @@ class Subject(ABC):
         A subject without a way of its own returns the function as it is.
         """
         return function
+
+
+@contextmanager
+def connections_ended(engine: Engine) -> Iterator[None]:
+    """Return a block after which all connections that an engine opened in it are closed.
+
+    Also those that a leak never gave back: what they hold is in the way of the next one.
+    """
+    opened: list[Any] = []
+
+    @event.listens_for(engine, "connect")
+    def note(dbapi_connection: object, record: Any) -> None:
+        opened.append(record.driver_connection)
+
+    try:
+        yield
+    finally:
+        for connection in opened:
+            connection.pgconn.finish()

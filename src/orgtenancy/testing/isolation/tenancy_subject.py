@@ -23,7 +23,12 @@ from orgtenancy.errors import OrgTenancyError
 from orgtenancy.naming import schema_name
 from orgtenancy.schemas.rights import grantee_of
 from orgtenancy.settings import IsolationLevel
-from orgtenancy.testing.isolation.subject import Access, AsyncAccess, Subject
+from orgtenancy.testing.isolation.subject import (
+    Access,
+    AsyncAccess,
+    Subject,
+    connections_ended,
+)
 
 _TABLE = "orgtenancy_proof"
 _PATIENCE = 3.0  # seconds to wait for a connection: a leak that keeps one for good is told
@@ -83,14 +88,15 @@ class TenancySubject(Subject):
     @contextmanager
     def opened(self, pool_size: int) -> Iterator[Access]:
         """Open a tenancy with the host's settings and so many connections."""
-        with self._copy(pool_size) as tenancy:
+        with self._copy(pool_size) as tenancy, connections_ended(tenancy.engine):
             yield _Access(tenancy)
 
     @asynccontextmanager
     async def opened_async(self, pool_size: int) -> AsyncIterator[AsyncAccess]:
         """Open the same for asynchronous work."""
         async with self._copy(pool_size) as tenancy:
-            yield _AsyncAccess(tenancy)
+            with connections_ended(tenancy.async_engine.sync_engine):
+                yield _AsyncAccess(tenancy)
 
     def stored(self, organization: str) -> list[str]:
         """Return the marks in an organization's schema, read by the owner."""

@@ -97,7 +97,7 @@ async def foreign_connection_async(world: World, access: AsyncAccess) -> str:
                 return await connection.run_sync(world.see, world.b)
 
 
-@contexts.script("a session used after its block, in the other one's")
+@contexts.script("a session used after its block, in the other one's", pool_size=2)
 def escaped_session(world: World) -> Steps:
     """Keep a session, and read by it in another's transaction."""
     kept: list[Session] = []
@@ -110,7 +110,7 @@ def escaped_session(world: World) -> Steps:
     return (yield Work(world.b, read))
 
 
-@contexts.script("an object that is loaded late, in the other one's block")
+@contexts.script("an object that is loaded late, in the other one's block", pool_size=2)
 def escaped_object(world: World) -> Steps:
     """Keep an object whose attributes are to be read again, and read them."""
     model = world.subject.model

@@ -36,13 +36,13 @@ def same_key(world: World) -> Steps:
 def still_attached(world: World) -> Steps:
     """Change an object when its block is over, and let the other one commit."""
     kept: list[Any] = []
-    yield Work(world.a, lambda session: kept.append(session.get(world.subject.model, 1)))
 
     def write(session: Session) -> str:
-        kept[0].mark = world.marks[world.a]
+        kept[0].mark = f"{world.marks[world.a]}, changed"
         world.write(session, world.b)
         return world.see(session, world.b)
 
+    yield Work(world.a, lambda session: kept.append(session.get(world.subject.model, 1)))
     return (yield Work(world.b, write))
 
 

@@ -82,6 +82,7 @@ def isolation_level(world: World) -> Steps:
     """Read in a serializable transaction."""
 
     def work(session: Session) -> str:
+        session.commit()  # or the transaction that has begun is gone on with
         session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
         return world.see(session, world.a)
 
@@ -93,6 +94,7 @@ def autocommit(world: World) -> Steps:
     """Read where there is no transaction."""
 
     def work(session: Session) -> str:
+        session.commit()  # or the transaction that has begun is gone on with
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         return world.see(session, world.a)
 
