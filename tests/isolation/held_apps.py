@@ -158,10 +158,10 @@ def fastapi_host(tenancy: Tenancy, resolver: Resolver) -> ASGIApp:
 
     @app.get("/stream")
     def stream() -> Any:
-        def lines() -> Iterator[str]:
-            with tenancy.session() as session:
+        async def lines() -> AsyncIterator[str]:
+            async with tenancy.session() as session:
                 yield "notes:\n"
-                for body in session.scalars(select(Note.body)):
+                for body in await session.scalars(select(Note.body)):
                     yield f"{body}\n"
 
         return StreamingResponse(lines())
