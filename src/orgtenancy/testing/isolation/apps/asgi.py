@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
-from typing import Any, TypeAlias
+from typing import Any
 
 from orgtenancy import Tenancy
+from orgtenancy.testing.isolation.apps.asgi_lifespan import ASGI, AsgiApp, Lifespan, Message
 from orgtenancy.testing.isolation.apps.asking import Answer, Call
 from orgtenancy.testing.isolation.apps.clients import (
     DEADLINE,
@@ -21,13 +22,7 @@ from orgtenancy.testing.isolation.apps.clients import (
     split,
 )
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-AsgiApp: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-
 _PAUSE = 0.005  # seconds between two looks at what happens in the database
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
 class AsgiClient(Client):
@@ -36,14 +31,14 @@ class AsgiClient(Client):
     def __init__(self, app: AsgiApp) -> None:
         self._app = app
         self._runner = asyncio.Runner()
-        self._lifespan: _Lifespan | None = None
+        self._lifespan: Lifespan | None = None
         self._state: dict[str, Any] = {}
         self._endless: set[asyncio.Task[Any] | None] = set()
         self._connection = copy_context()
 
     def start(self) -> None:
         """Start the app's lifespan, if it has one."""
-        self._lifespan = _Lifespan(self._app, self._state)
+        self._lifespan = Lifespan(self._app, self._state)
         self._runner.run(self._lifespan.start())
         self._endless |= asyncio.all_tasks(self._runner.get_loop())
 
@@ -104,7 +99,7 @@ class AsgiClient(Client):
         ]
         return {
             "type": "http",
-            "asgi": _ASGI,
+            "asgi": ASGI,
             "http_version": "1.1",
             "method": call.method,
             "scheme": "http",
@@ -294,46 +289,3 @@ class _AsgiConversation(Conversation):
         if self._is_gone:
             raise OSError("the client went away")
         self._outgoing.append(message)
-
-
-class _Lifespan:
-    """What an app does before its first request and after its last one."""
-
-    def __init__(self, app: AsgiApp, state: dict[str, Any]) -> None:
-        self._app = app
-        self._scope = {"type": "lifespan", "asgi": _ASGI, "state": state}
-        self._incoming: asyncio.Queue[Message] = asyncio.Queue()
-        self._told: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._live())
-        await self._tell("startup")
-
-    async def stop(self) -> None:
-        await self._tell("shutdown")
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=DEADLINE)
-
-    async def _tell(self, what: str) -> None:
-        if self._task is None or self._task.done():
-            return
-        self._incoming.put_nowait({"type": f"lifespan.{what}"})
-        listening = asyncio.ensure_future(self._told.get())
-        await asyncio.wait(
-            [self._task, listening], timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED
-        )
-        if not listening.done():
-            # An app without a lifespan ends, or raises, as the specification allows.
-            listening.cancel()
-        elif listening.result()["type"] == f"lifespan.{what}.failed":
-            raise RuntimeError(f"the app's {what} failed: {listening.result().get('message', '')}")
-
-    async def _live(self) -> None:
-        try:
-            await self._app(self._scope, self._incoming.get, self._tell_kit)
-        except Exception:  # noqa: BLE001 - it has no lifespan
-            return
-
-    async def _tell_kit(self, message: Message) -> None:
-        self._told.put_nowait(message)
