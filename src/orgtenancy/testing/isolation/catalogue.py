@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -272,13 +272,27 @@ async def _attack_async(world: World, leak: Leak) -> str | None:
     evidence: str | None = None
     async with world.subject.opened_async(leak.pool_size) as access:
         with _refusals(world) as refused:
-            async with asyncio.timeout(_PATIENCE):
+            async with _tasks_ended(), asyncio.timeout(_PATIENCE):
                 evidence = await attack(world, access)
         for organization in (world.b, world.a):
             with _refusals(world):
                 async with access.session(organization) as session:
                     await world.see_async(session, organization)
     return evidence or "".join(refused)
+
+
+@asynccontextmanager
+async def _tasks_ended() -> AsyncIterator[None]:
+    """End tasks that an attack has left: their connections are about to be closed."""
+    before = asyncio.all_tasks()
+    try:
+        yield
+    finally:
+        left = asyncio.all_tasks() - before
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_PATIENCE)
 
 
 @contextmanager
