@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,10 @@ def test_at_level_search_path_what_names_a_schema_gets_through(
 def test_each_leak_has_a_name_of_its_own() -> None:
     assert len({leak.name for leak in LEAKS}) == len(LEAKS)
     assert sum(len(group.leaks) for group in GROUPS) == len(LEAKS)
+
+
+def test_the_reference_lists_every_leak() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/leaks.md").read_text()
+    lines = page.split("## The leaks")[1].splitlines()
+    listed = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    assert listed == list(dict.fromkeys(leak.name.removesuffix(", async") for leak in LEAKS))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractContextManager
 
 import pytest
 from psycopg import sql
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.orm import Session
 
 from orgtenancy import Tenancy, embedded
@@ -27,7 +28,7 @@ from orgtenancy.testing.isolation import (
     prove,
 )
 from orgtenancy.testing.isolation.driving import ask
-from tests.isolation.planted import ByPath
+from tests.isolation.planted import ByPath, NobodysWork
 
 own = Group("the tests' own")
 SHARED = next(leak for leak in LEAKS if leak.group == "pool")
@@ -104,7 +105,8 @@ def findings(report: Report) -> dict[str, Finding]:
 
 @pytest.fixture(scope="module")
 def told(tenancy: Tenancy) -> dict[str, Finding]:
-    leaks = [leak for leak in own.leaks if "never given back" not in leak.name]
+    apart = ("a connection that is never given back", "a task that is left running")
+    leaks = [leak for leak in own.leaks if leak.name not in apart]
     return findings(prove(tenancy, [*leaks, SHARED]))
 
 
@@ -165,6 +167,46 @@ def test_a_login_that_cannot_connect_proves_nothing(tenancy: Tenancy) -> None:
     report = prove(TenancySubject(tenancy, url=wrong), [SHARED])
     assert [finding.verdict for finding in report.findings] == [Verdict.UNCLEAR]
     assert not report.is_held
+
+
+class Closed(ByPath):
+    """Refuses everybody."""
+
+    def enter(self, connection: Connection, organization: str, session: Session | None) -> None:
+        raise NobodysWork("closed")
+
+
+def test_where_nobody_can_work_everything_is_unclear(server: embedded.EmbeddedServer) -> None:
+    leaks = [leak for leak in LEAKS if leak.group == "pool"]
+    subject = Closed(make_url(server.admin_url).set(drivername="postgresql+psycopg"))
+    findings = prove(subject, leaks).findings
+    assert {finding.verdict for finding in findings} == {Verdict.UNCLEAR}
+    assert {finding.evidence for finding in findings} == {
+        "ordinary work fails: refused: NobodysWork: closed"
+    }
+
+
+@own.leak("a task that is left running")
+async def left_running(world: World, access: AsyncAccess) -> str:
+    async def work() -> None:
+        async with access.session(world.b) as session:
+            pid.set_result(await session.scalar(text("SELECT pg_backend_pid()")))
+            await session.execute(text("SELECT pg_sleep(60)"))
+
+    pid = asyncio.get_running_loop().create_future()
+    _tasks.append(asyncio.create_task(work()))
+    await pid
+    return "left"
+
+
+_tasks: list[asyncio.Task[None]] = []
+
+
+def test_a_task_that_an_attack_leaves_is_ended_before_its_connection(tenancy: Tenancy) -> None:
+    (leak,) = (leak for leak in own.leaks if leak.name == "a task that is left running")
+    (finding,) = prove(tenancy, [leak]).findings
+    assert finding.verdict is Verdict.HELD, finding
+    assert _tasks.pop().cancelled()
 
 
 def test_a_proof_that_left_something_out_is_held_and_one_that_is_unclear_is_not() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from orgtenancy.testing.isolation.judging import first_of, is_refusal, told, where
+from orgtenancy.testing.isolation.judging import refusals_told, told, where
 from orgtenancy.testing.isolation.marks import Leaked, Marks, NotApplicable
 from orgtenancy.testing.isolation.report import Finding, Report, Verdict
 from orgtenancy.testing.isolation.scripts import Steps, Work, play, play_async
@@ -258,11 +258,11 @@ def _attack(world: World, leak: Leak) -> str | None:
     attack: Any = leak.attack
     evidence: str | None = None
     with world.subject.opened(leak.pool_size) as access:
-        with _refusals(world) as refused:
+        with refusals_told(world.subject.refusals) as refused:
             evidence = attack(world, access)
         # What the leak left behind on its connections is met by whoever comes next.
         for organization in (world.b, world.a):
-            with _refusals(world), access.session(organization) as session:
+            with refusals_told(world.subject.refusals), access.session(organization) as session:
                 world.see(session, organization)
     return evidence or "".join(refused)
 
@@ -271,26 +271,25 @@ async def _attack_async(world: World, leak: Leak) -> str | None:
     attack: Any = leak.attack
     evidence: str | None = None
     async with world.subject.opened_async(leak.pool_size) as access:
-        with _refusals(world) as refused:
-            async with asyncio.timeout(_PATIENCE):
+        with refusals_told(world.subject.refusals) as refused:
+            async with _tasks_ended(), asyncio.timeout(_PATIENCE):
                 evidence = await attack(world, access)
         for organization in (world.b, world.a):
-            with _refusals(world):
+            with refusals_told(world.subject.refusals):
                 async with access.session(organization) as session:
                     await world.see_async(session, organization)
     return evidence or "".join(refused)
 
 
-@contextmanager
-def _refusals(world: World) -> Iterator[list[str]]:
-    """Take refusals for what they are, and raise every other error."""
-    refused: list[str] = []
+@asynccontextmanager
+async def _tasks_ended() -> AsyncIterator[None]:
+    """End tasks that an attack has left: their connections are about to be closed."""
+    before = asyncio.all_tasks()
     try:
-        yield refused
-    except Exception as caught:
-        error = first_of(caught)
-        if isinstance(error, Leaked | NotApplicable):
-            raise error from caught
-        if not is_refusal(error, world.subject.refusals):
-            raise
-        refused.append(f"refused: {told(error)}")
+        yield
+    finally:
+        left = asyncio.all_tasks() - before
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_PATIENCE)

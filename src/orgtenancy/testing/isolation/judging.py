@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from orgtenancy.testing.isolation.marks import Leaked, NotApplicable
+
 # Classes of SQLSTATE, and codes, by which PostgreSQL refuses no access: the connection, the
 # server's resources, an operator; and a statement that could not work for anybody.
 _PROVES_NOTHING = ("08", "53", "57", "58", "XX", "42601", "42703")
+
+
+@contextmanager
+def refusals_told(refusals: tuple[type[BaseException], ...]) -> Iterator[list[str]]:
+    """Take refusals for what they are, and raise every other error.
+
+    Args:
+        refusals: What the subject itself refuses by.
+    """
+    refused: list[str] = []
+    try:
+        yield refused
+    except Exception as caught:
+        error = first_of(caught)
+        if isinstance(error, Leaked | NotApplicable):
+            raise error from caught
+        if not is_refusal(error, refusals):
+            raise
+        refused.append(f"refused: {told(error)}")
 
 
 def is_refusal(error: Exception, refusals: tuple[type[BaseException], ...]) -> bool:
