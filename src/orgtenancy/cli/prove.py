@@ -82,6 +82,8 @@ def prove(
     functions = [_function(place) for place in callables or ()]
     plants = None if plant is None else _function(plant)
     with load_tenancy() as tenancy:
+        # A server that is not there is told of first.
+        tenancy._database.admin_engine.connect().close()
         database = tenancy._database.url
         tell(
             f"two organizations, proof-..., are made and dropped in the database "
