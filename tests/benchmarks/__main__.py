@@ -13,6 +13,7 @@ BENCHMARKS = {
     "drift": "tests.benchmarks.drift",
     "identity": "tests.benchmarks.identity",
     "instructions": "tests.benchmarks.instructions",
+    "isolation": "tests.benchmarks.isolation",
     "migration": "tests.benchmarks.migration",
     "provisioning": "tests.benchmarks.provisioning",
     "request_path": "tests.benchmarks.request_path",

@@ -62,6 +62,8 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "audit": (("acme", "--limit", "5"), (0,)),
     "doctor": ((), (0,)),
     "openapi": ((), (0,)),
+    # Nothing was planted, so nothing is proven.
+    "prove": (("--own-only", "--callable", "HOST:read"), (1,)),
     "revision": (("-m", "More", "--no-autogenerate"), (0,)),
     "module init": (("billing",), (0,)),
 }

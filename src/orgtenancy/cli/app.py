@@ -15,6 +15,7 @@ from orgtenancy.cli.exits import TRACEBACK, Commands
 from orgtenancy.cli.init import init
 from orgtenancy.cli.openapi import openapi
 from orgtenancy.cli.progress import logging_to_stderr
+from orgtenancy.cli.prove import prove
 from orgtenancy.cli.revision import revision
 from orgtenancy.context import acting
 
@@ -35,6 +36,7 @@ app.add_typer(logto.app, name="logto")
 app.command()(audit)
 app.command()(doctor)
 app.command()(openapi)
+app.command()(prove)
 app.command()(revision)
 app.add_typer(module.app, name="module")
 

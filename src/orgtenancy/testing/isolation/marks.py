@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _MARK = re.compile(r"mark-[0-9a-f]{16}")
 
@@ -61,6 +61,8 @@ def _text(seen: object) -> str:
         return seen
     if isinstance(seen, bytes | bytearray | memoryview):
         return bytes(seen).decode("utf-8", "replace")
+    if isinstance(seen, Mapping):
+        return _text(seen.items())
     if isinstance(seen, Iterable):
         return "\n".join(_text(item) for item in seen)
     return str(seen)

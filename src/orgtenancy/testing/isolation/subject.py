@@ -7,12 +7,15 @@ subject, so that the same attacks compare them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
+
+from orgtenancy.testing.isolation.marks import NotApplicable
 
 
 class Access(Protocol):
@@ -67,12 +70,20 @@ class Subject(ABC):
             its own mark.
         table: The table's name without a schema.
         refusals: The errors by which it refuses work, beside those of the database.
+        stands_hostile_sql: Whether it promises to hold against whoever sends statements of
+            their own choice, and not only against mistakes.
     """
 
     name: str
     model: type[Any]
     table: str
     refusals: tuple[type[BaseException], ...]
+    stands_hostile_sql: bool = False
+
+    @property
+    @abstractmethod
+    def owner(self) -> Engine:
+        """What somebody works on who may do everything; it is not attacked."""
 
     @abstractmethod
     def prepared(self, marks: dict[str, str]) -> AbstractContextManager[None]:
@@ -95,12 +106,51 @@ class Subject(ABC):
         """Return the marks that are stored for an organization, read by somebody who may."""
 
     @abstractmethod
+    def reset(self, organization: str, mark: str) -> None:
+        """Give an organization row 1 with its mark again, and no other row."""
+
+    @abstractmethod
     def schema_of(self, organization: str) -> str | None:
         """Return the schema with an organization's table, or None if all share one."""
 
-    def carried(self, function: Any) -> Any:
+    def role_of(self, organization: str) -> str | None:
+        """Return the PostgreSQL role that an organization's work takes, or None."""
+        return None
+
+    def closed(self, organization: str, status: str) -> AbstractContextManager[None]:
+        """Return a block in which an organization is closed, and afterwards open again.
+
+        Args:
+            organization: Which one.
+            status: `suspended`, `fenced`, `archived` or `purged`.
+
+        Raises:
+            NotApplicable: If organizations cannot be closed in this way.
+        """
+        raise NotApplicable(f"{self.name} does not know {status} organizations")
+
+    def carried(self, function: Callable[[], Any]) -> Callable[[], Any]:
         """Return a function that carries the context along to another thread.
 
         A subject without a way of its own returns the function as it is.
         """
         return function
+
+
+@contextmanager
+def connections_ended(engine: Engine) -> Iterator[None]:
+    """Return a block after which all connections that an engine opened in it are closed.
+
+    Also those that a leak never gave back: what they hold is in the way of the next one.
+    """
+    opened: list[Any] = []
+
+    @event.listens_for(engine, "connect")
+    def note(dbapi_connection: object, record: Any) -> None:
+        opened.append(record.driver_connection)
+
+    try:
+        yield
+    finally:
+        for connection in opened:
+            connection.pgconn.finish()
