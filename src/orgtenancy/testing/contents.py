@@ -140,7 +140,7 @@ def definitions(connection: Connection, schemas: Sequence[str]) -> dict[str, str
         schemas: Their names; those that are not there are left out.
     """
     found = connection.execute(_DEFINITIONS, {"schemas": list(schemas)})
-    return {schema: digest for schema, digest in found}
+    return {row[0]: row[1] for row in found}
 
 
 def role_definition(connection: Connection, role: str) -> object:
