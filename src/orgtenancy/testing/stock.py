@@ -164,6 +164,7 @@ class Stock:
         if role_definition(connection, organization.role_name) != pristine.role:
             return None
         found = relations(connection, [schema])
+        _wait_for_writers(connection, found)
         keep = {*pristine.seeds, *pristine.sequences}
         was_made_anew = empty(connection, found, keep)
         seeds = [one for one in found if one.name in pristine.seeds]
@@ -196,6 +197,13 @@ class Stock:
             ),
         ]
         connection.exec_driver_sql(driver_text(sql.SQL("; ").join(statements)))
+
+
+def _wait_for_writers(connection: Connection, found: Iterable[Relation]) -> None:
+    """Wait for the end of what is not committed: those rows would be met by the next test."""
+    if written := [one.identifier for one in found if one.size]:
+        lock = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(written))
+        connection.exec_driver_sql(driver_text(lock))
 
 
 def _look(connection: Connection, schema: str, role: str) -> _Pristine:
