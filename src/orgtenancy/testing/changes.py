@@ -47,7 +47,7 @@ _REGISTRY = {
     "actors": None,
 }
 
-# Run as the app's login, outside any organization.
+# Run as the app's login, outside any organization. PostgreSQL does not list custom settings.
 _LEFT_BEHIND = b"""
     SELECT 'setting ' || name || ' = ' || setting FROM pg_settings WHERE source = 'session'
     UNION ALL SELECT 'role ' || current_user WHERE current_user <> session_user
@@ -118,7 +118,8 @@ def _look(tenancy: Tenancy, named: Sequence[str]) -> _Found:
             found[f"prepared transaction {gid!r}"] = True
     bound = organization_var.get()
     found["the context's organization"] = None if bound is None else bound.id
-    return found | _pooled()
+    found |= _pooled()
+    return found
 
 
 def _definitions(connection: Connection, schemas: Sequence[str]) -> _Found:
@@ -188,5 +189,9 @@ def _difference(before: object, after: object) -> str:
     if not isinstance(before, Rows) or not isinstance(after, Rows):
         return f"was {before}, is {after}"
     if before.count == after.count:
-        return f"has {after.count} rows as before, but not the same"
-    return f"had {before.count} rows, has {after.count}"
+        return f"has {_counted(after)} as before, but not the same"
+    return f"had {_counted(before)}, has {after.count}"
+
+
+def _counted(found: Rows) -> str:
+    return "1 row" if found.count == 1 else f"{found.count} rows"

@@ -69,7 +69,16 @@ class Client:
         self, function: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Call a function of the session, which sees what others have committed by now."""
-        return self._context.run(_call_afresh, self._session, function, *args, **kwargs)
+        session = self._session
+
+        def call() -> R:
+            session.flush()
+            session.expire_all()
+            result = function(session, *args, **kwargs)
+            session.flush()
+            return result
+
+        return self._context.run(call)
 
     def call_inside(self, other: Organization, function: Callable[[Session], R]) -> R:
         """Call a function of the session inside the context of another organization."""
@@ -128,11 +137,3 @@ class Client:
         self._savepoints.clear()
         self.keys.clear()
         return changes
-
-
-def _call_afresh(session: Session, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-    session.flush()
-    session.expire_all()
-    result = function(session, *args, **kwargs)
-    session.flush()
-    return result

@@ -7,6 +7,7 @@ outlives a loop, as that of a tenancy for the whole run does, opens a new connec
 from __future__ import annotations
 
 import asyncio
+import gc
 from functools import cache
 from typing import Any
 from weakref import WeakSet
@@ -25,6 +26,8 @@ _connections: WeakSet[ScopedConnection] = WeakSet()
 @cache
 def watch_pools() -> None:
     """Watch the pools of this process from now on, until it ends."""
+    # Those that are open already. By `type`: a proxy may answer anything for its class.
+    _connections.update(one for one in gc.get_objects() if issubclass(type(one), ScopedConnection))
     # SQLAlchemy has no asyncio locks for the listeners of a class, and these need none.
     event.listen(AffinePool, "connect", _remember)
     event.listen(AsyncAffinePool, "connect", _remember, asyncio=False)

@@ -125,7 +125,14 @@ def requests(
         paths: The paths; of any segments if not given.
     """
     segments = st.lists(st.text(alphabet=_ALNUM + "_-.~%", min_size=1, max_size=12), max_size=4)
-    any_path = segments.map(lambda parts: "/" + "/".join(parts))
+    if organizations is None:
+        organizations = organization_ids()
+    if subjects is None:
+        subjects = st.sampled_from(["alice", "bob"])
+    if scopes is None:
+        scopes = st.just(())
+    if paths is None:
+        paths = segments.map(lambda parts: "/" + "/".join(parts))
     headers = {
         name: [value]
         for name, value in draw(
@@ -135,20 +142,18 @@ def requests(
     organization = subject = provider = None
     if sign is not None and draw(st.booleans()):
         provider = draw(st.sampled_from(providers))
-        organization = draw(st.one_of(st.none(), organizations or organization_ids()))
-        subject = draw(subjects or st.sampled_from(["alice", "bob"]))
+        organization = draw(st.one_of(st.none(), organizations))
+        subject = draw(subjects)
         claims = shape(
             provider,
             organization=organization,
             subject=subject,
-            scopes=draw(scopes or st.just(())),
+            scopes=draw(scopes),
         )
         form = SHAPES[provider]
         token = sign(claims, algorithm=form.algorithm, typ=form.token_type)
         headers["authorization"] = [f"Bearer {token}"]
-    info = RequestInfo(
-        method=draw(st.sampled_from(_METHODS)), path=draw(paths or any_path), headers=headers
-    )
+    info = RequestInfo(method=draw(st.sampled_from(_METHODS)), path=draw(paths), headers=headers)
     return DrawnRequest(info, organization, subject, provider)
 
 
