@@ -107,16 +107,22 @@ def orgtenancy_stock(tenancy: Tenancy, pytestconfig: pytest.Config) -> Iterator[
 
 
 @pytest.fixture
-def organization(orgtenancy_stock: Stock) -> Iterator[Organization]:
+def organization(orgtenancy_stock: Stock, tenancy: Tenancy) -> Iterator[Organization]:
     """An organization without a row, for this test."""
-    with orgtenancy_stock.lent(1) as (organization,):
+    from orgtenancy.testing.stock import lent
+
+    with lent(orgtenancy_stock, tenancy, 1) as (organization,):
         yield organization
 
 
 @pytest.fixture
-def two_organizations(orgtenancy_stock: Stock) -> Iterator[tuple[Organization, Organization]]:
+def two_organizations(
+    orgtenancy_stock: Stock, tenancy: Tenancy
+) -> Iterator[tuple[Organization, Organization]]:
     """Two organizations without a row, neither of which is `organization`."""
-    with orgtenancy_stock.lent(2) as (first, second):
+    from orgtenancy.testing.stock import lent
+
+    with lent(orgtenancy_stock, tenancy, 2) as (first, second):
         yield first, second
 
 

@@ -12,6 +12,7 @@ from orgtenancy import Organization, OrganizationModule, Tenancy, embedded
 from orgtenancy.errors import OrganizationNotFound
 from orgtenancy.schemas.spares import SpareCounts
 from orgtenancy.testing import Stock
+from orgtenancy.testing.stock import lent
 from tests.schemas.conftest import make_module
 from tests.schemas.databases import fresh_database
 from tests.support.notes import NoteRepository
@@ -260,6 +261,16 @@ def test_those_that_were_not_given_back_are_dropped_at_the_end(seeded: Tenancy) 
     seeded.organizations.suspend(first.id)
     seeded.organizations.change_id(second.id, "renamed")
     stock.close()
+    assert seeded.schemas.list().items == ()
+
+
+def test_tests_with_another_tenancy_get_organizations_of_that_one(
+    tenancy: Tenancy, seeded: Tenancy
+) -> None:
+    with lent(Stock(tenancy), seeded, 1) as (organization,):
+        assert seeded.schemas.get(organization.id) == organization
+        assert set(organization.revisions) == {"shop"}
+        seeded.organizations.suspend(organization.id)
     assert seeded.schemas.list().items == ()
 
 

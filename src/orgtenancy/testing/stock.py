@@ -65,10 +65,13 @@ class Stock:
 
     Args:
         tenancy: A tenancy with an `admin_url`; `install` was called.
+
+    Attributes:
+        tenancy: That tenancy.
     """
 
     def __init__(self, tenancy: Tenancy) -> None:
-        self._tenancy = tenancy
+        self.tenancy = tenancy
         self._database = tenancy._database
         self._pristine: dict[str, _Pristine] = {}
         self._taken: set[str] = set()
@@ -84,7 +87,7 @@ class Stock:
         if self._ready < number:
             self._fill(number)
         taken = tuple(
-            self._tenancy.schemas.provision(f"t{secrets.token_hex(6)}") for _ in range(number)
+            self.tenancy.schemas.provision(f"t{secrets.token_hex(6)}") for _ in range(number)
         )
         self._ready -= number
         self._taken |= {organization.role_name for organization in taken}
@@ -123,7 +126,7 @@ class Stock:
                 self._make_spare(connection, organization)
         except DBAPIError:
             return False
-        self._tenancy._forget(organization.id)
+        self.tenancy._forget(organization.id)
         self._pristine[organization.role_name] = restored
         self._taken.discard(organization.role_name)
         self._ready += 1
@@ -136,13 +139,13 @@ class Stock:
                 select(organizations.c.id).where(organizations.c.role_name.in_(self._taken))
             ).all()
         for organization_id in left:
-            self._tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
+            self.tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
         self._taken.clear()
 
     def _fill(self, number: int) -> None:
         # Doubled each time: one test alone waits for no more than it needs.
         self._batch = max(number, min(self._batch * 2, _LARGEST_BATCH))
-        self._tenancy.schemas.spares.fill(self._batch)
+        self.tenancy.schemas.spares.fill(self._batch)
         with self._database.admin_engine.begin() as connection:
             ready = connection.execute(
                 select(spares.c.role_name, spares.c.schema_name).where(
@@ -193,10 +196,32 @@ class Stock:
                 schema,
                 organization.placement,
                 Jsonb(dict(organization.revisions)),
-                self._tenancy.schemas.builder.settings_digest,
+                self.tenancy.schemas.builder.settings_digest,
             ),
         ]
         connection.exec_driver_sql(driver_text(sql.SQL("; ").join(statements)))
+
+
+@contextmanager
+def lent(stock: Stock, tenancy: Tenancy, number: int) -> Iterator[tuple[Organization, ...]]:
+    """Return a block that has organizations of a tenancy, given back behind it.
+
+    Args:
+        stock: Where they are from, if it is that tenancy's. Some of a host's tests may have
+            another one, and their organizations come from its own spares.
+        tenancy: The tenancy of the test.
+        number: How many.
+    """
+    if stock.tenancy is tenancy:
+        with stock.lent(number) as taken:
+            yield taken
+        return
+    other = Stock(tenancy)
+    try:
+        with other.lent(number) as taken:
+            yield taken
+    finally:
+        other.close()
 
 
 def _wait_for_writers(connection: Connection, found: Iterable[Relation]) -> None:
