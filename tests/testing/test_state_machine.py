@@ -82,7 +82,7 @@ class NotesOfOneSession(Notes):
 
 
 def test_notes_stay_in_their_organization(tenancy: Tenancy, two_organizations: Two) -> None:
-    Notes.check(tenancy, two_organizations, settings=options(15))
+    Notes.check(tenancy, two_organizations, settings=options(8))
 
 
 @pytest.mark.slow
