@@ -45,9 +45,9 @@ def files_of_the_page() -> Mapping[str, str]:
     return {match[1]: match[2] for match in named if match}
 
 
-def test_the_first_isolated_test_is_five_lines() -> None:
+def test_the_first_isolated_test_is_no_more_than_five_lines() -> None:
     first = files_of_the_page()["test_first.py"]
-    assert len(first.splitlines()) == 5
+    assert len([line for line in first.splitlines() if line]) <= 5
 
 
 @pytest.mark.slow
