@@ -1,18 +1,24 @@
-"""One real server for the whole run; fresh organizations for every test."""
+"""One real server for the whole run; the organizations of the tests are the plugin's."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from uuid import uuid4
 
 import pytest
 
-from orgtenancy import Organization, Settings, Tenancy, embedded
+import pytest_orgtenancy
+from orgtenancy import Settings, Tenancy, embedded
 from orgtenancy.community import community
 from tests.support.notes import notes
 from tests.support.runner import AsyncRunner, Runner, SyncRunner
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the plugin also where this tree is on the path and not installed."""
+    if not config.pluginmanager.has_plugin("orgtenancy"):
+        config.pluginmanager.register(pytest_orgtenancy, "orgtenancy")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,19 +81,6 @@ def make_tenancy(
     yield make
     for other in made:
         other.close()
-
-
-@pytest.fixture
-def organization(tenancy: Tenancy) -> Organization:
-    """A fresh organization."""
-    return tenancy.schemas.provision(f"t{uuid4().hex[:12]}")
-
-
-@pytest.fixture
-def two_organizations(tenancy: Tenancy) -> tuple[Organization, Organization]:
-    """Two fresh organizations."""
-    first, second = (tenancy.schemas.provision(f"t{uuid4().hex[:12]}") for _ in range(2))
-    return first, second
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -32,8 +32,6 @@ from tests.identity.signing import API
 if TYPE_CHECKING:
     from orgtenancy.testing.fixtures import SignedToken
 
-pytest_plugins = ["orgtenancy.testing.fixtures"]
-
 OTHER_TENANT = "11111111-2222-4333-8444-555555555555"
 ROLES = f"urn:zitadel:iam:org:project:{PROJECT}:roles"
 

@@ -1,21 +1,26 @@
-"""Fixtures for pytest.
+"""What the fixtures of the pytest plugin `pytest_orgtenancy` are, for a test's annotations.
 
-A host names this module in its `conftest.py`:
-
-    pytest_plugins = ["orgtenancy.testing.fixtures"]
+A host's tests ask for the fixtures by their names; pytest finds the plugin by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from types import EllipsisType
 from typing import Any, Protocol
 
-import pytest
-
+from orgtenancy.organizations import Organization
 from orgtenancy.testing.issuer import LocalIssuer
-from orgtenancy.testing.logto import FakeLogto
 from orgtenancy.testing.tokens import SHAPES, shape
+
+
+class AssertIsolated(Protocol):
+    """Says which organizations a block of work may change: the fixture `assert_isolated`."""
+
+    def __call__(self, *organizations: Organization | str) -> AbstractContextManager[None]:
+        """Return the block; it raises `NotIsolated` if something else was changed."""
+        ...
 
 
 class SignedToken(Protocol):
@@ -34,23 +39,12 @@ class SignedToken(Protocol):
         ...
 
 
-@pytest.fixture
-def issuer() -> Iterator[LocalIssuer]:
-    """An issuer on this machine, with a key for ES384 and one for RS256."""
-    with LocalIssuer("ES384", also=["RS256"]) as issuer:
-        yield issuer
+def token_signer(issuer: LocalIssuer) -> SignedToken:
+    """Return what makes tokens of every provider's shape, signed by an issuer.
 
-
-@pytest.fixture
-def fake_logto() -> Iterator[FakeLogto]:
-    """A Logto on this machine with nothing in it; `fake_logto.settings()` leads to it."""
-    with FakeLogto() as fake:
-        yield fake
-
-
-@pytest.fixture
-def signed_token(issuer: LocalIssuer) -> SignedToken:
-    """Makes tokens of every provider's shape; `issuer.keys()` verifies them."""
+    Args:
+        issuer: Has a key for ES384 and one for RS256.
+    """
 
     def sign(
         provider: str,
