@@ -234,7 +234,7 @@ class SqlalchemyTenants(Peer):
     def role_of(self, organization: str) -> str:
         from sqlalchemy_tenants.core import get_tenant_role_name
 
-        return get_tenant_role_name(organization)
+        return str(get_tenant_role_name(organization))
 
     def stored(self, organization: str) -> list[str]:
         query = "SELECT mark FROM {} WHERE tenant = {}"
