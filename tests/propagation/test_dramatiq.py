@@ -138,21 +138,20 @@ def test_a_message_that_carries_nothing_is_dead_and_was_not_run(
 
 
 def test_a_message_for_a_closed_or_unknown_organization_is_dead_and_was_not_run(
-    host: Host, tenancy: Tenancy, two_organizations: Two
+    host: Host, tenancy: Tenancy, organization: Organization
 ) -> None:
-    a, b = two_organizations
-    with tenancy.organization(a):
+    with tenancy.organization(organization):
         host.actors["write_mark"].send("open")
     host.wait()  # the worker remembers it as active
-    tenancy.organizations.suspend(a.id)
-    for organization_id in (a.id, "nobody-knows-it"):
+    tenancy.organizations.suspend(organization.id)
+    for organization_id in (organization.id, "nobody-knows-it"):
         host.actors["write_mark"].send_with_options(
             args=("late",), **for_organization(organization_id)
         )
     host.wait()
     assert host.dead == ["write_mark"] * 2
-    tenancy.organizations.resume(a.id)
-    assert marks(tenancy, a) == ["open"]
+    tenancy.organizations.resume(organization.id)
+    assert marks(tenancy, organization) == ["open"]
 
 
 def test_a_message_for_an_organization_that_is_fenced_is_put_off(
