@@ -80,7 +80,10 @@ def test_actors_work_for_the_organization_that_their_message_was_sent_for(
                 host.actors["write_mark"].send(f"sync {number}")
             host.actors["write_async"].send("async")
             host.actors["write_mark"].send_with_options(args=("delayed",), delay=100)
-            steps = [host.actors["write_mark"].message("1"), host.actors["write_after"].message("2")]
+            steps = [
+                host.actors["write_mark"].message("1"),
+                host.actors["write_after"].message("2"),
+            ]
             dramatiq.pipeline(steps, broker=host.broker).run()
             host.actors["retry"].send("again")
     expected = sorted(
