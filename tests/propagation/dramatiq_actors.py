@@ -30,7 +30,7 @@ def declare(broker: dramatiq.Broker) -> dict[str, dramatiq.Actor[Any, Any]]:
     """Give a broker the tenancy and all actors."""
     broker.add_middleware(AsyncIO())
     install(broker, tenancy)
-    quick = {"broker": broker, "min_backoff": 1, "max_backoff": 1, "max_retries": 2}
+    quick: dict[str, Any] = {"broker": broker, "min_backoff": 1, "max_backoff": 1, "max_retries": 2}
     functions = (write_mark, write_after, write_async, retry, publish, leave_behind, rename)
     actors = {fn.__name__: dramatiq.actor(**quick)(fn) for fn in functions}
     control = (look, fan_out)
@@ -95,7 +95,7 @@ def fan_out(organization_ids: list[str], mark: str) -> None:
 def make_broker() -> dramatiq.Broker:
     """Return the broker that the environment names."""
     url = os.environ.get("TESTS_REDIS")
-    return RedisBroker(url=url) if url else StubBroker()
+    return RedisBroker(url=url) if url else StubBroker()  # type: ignore[no-untyped-call]
 
 
 if "TESTS_REDIS" in os.environ:

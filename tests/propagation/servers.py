@@ -50,7 +50,7 @@ def serving_asgi(app: ASGIApp) -> Iterator[str]:
 def serving_wsgi(app: WSGIApplication, *, threaded: bool) -> Iterator[str]:
     """Serve an app with Werkzeug, and return its host and port."""
     server = make_server("127.0.0.1", 0, app, threaded=threaded)
-    server.log = lambda *arguments: None  # type: ignore[attr-defined]
+    server.log = lambda *arguments: None  # type: ignore[method-assign]
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -69,6 +69,12 @@ def marks(tenancy: Tenancy, organization: Organization) -> list[str]:
     return [note.mark for note in written(tenancy, organization)]
 
 
+def wait_for(tenancy: Tenancy, organization: Organization, *expected: str) -> None:
+    """Wait until the pieces of work with these marks, and no others, have written."""
+    eventually(lambda: len(marks(tenancy, organization)) >= len(expected))
+    assert sorted(marks(tenancy, organization)) == sorted(expected)
+
+
 def note(organization: Organization, mark: str, origin: str, actor: str | None = "ann") -> Written:
     """Return what a piece of work should have written."""
     return Written(mark, organization.id, organization.role_name, actor, origin)

@@ -37,7 +37,7 @@ from orgtenancy.adapters import fastapi as fastapi_adapter
 from orgtenancy.adapters import starlette as starlette_adapter
 from orgtenancy.context import organization_var
 from tests.propagation.servers import Believing, serving_asgi
-from tests.propagation.support import bound, eventually, marks, note, write, written
+from tests.propagation.support import bound, eventually, marks, note, wait_for, write, written
 
 pytestmark = pytest.mark.slow
 
@@ -218,7 +218,7 @@ def test_background_tasks_go_on_for_their_request_s_organization(
 ) -> None:
     ask_all(live, two_organizations, "/background")
     for organization in two_organizations:
-        eventually(lambda o=organization: len(marks(tenancy, o)) == 2)
+        wait_for(tenancy, organization, "background", "async background")
         assert written(tenancy, organization) == [
             note(organization, mark, "http:127.0.0.1")
             for mark in ("background", "async background")
@@ -231,7 +231,7 @@ def test_what_a_request_started_goes_on_for_its_organization_or_is_refused(
 ) -> None:
     ask_all(live, two_organizations, "/start")
     for organization in two_organizations:
-        eventually(lambda o=organization: len(marks(tenancy, o)) == 2)
+        wait_for(tenancy, organization, "copied thread", "task")
         assert sorted(written(tenancy, organization), key=lambda n: n.mark) == [
             note(organization, mark, "http:127.0.0.1") for mark in ("copied thread", "task")
         ]
@@ -274,7 +274,7 @@ def test_websockets_of_two_organizations_at_once_stay_apart(
                 assert socket.recv(timeout=30) == organization.id
     live.work.may_go_on.set()
     for organization in two_organizations:
-        eventually(lambda o=organization: marks(tenancy, o) == ["1", "2", "after the end"])
+        wait_for(tenancy, organization, "1", "2", "after the end")
 
 
 def test_a_stream_that_its_reader_leaves_is_ended_and_leaves_nothing(

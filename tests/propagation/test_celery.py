@@ -63,10 +63,10 @@ def published(app: Celery) -> list[dict[str, Any]]:
 def test_what_is_published_carries_organization_actor_and_origin(
     app: Celery, tenancy: Tenancy, organization: Organization
 ) -> None:
-    write = app.tasks["write"]
+    write: Any = app.tasks["write"]
     with tenancy.session(organization), acting("ann", "http:1.2.3.4"):
         write.delay("x")
-        write.apply_async(["x"], countdown=60, headers={"mine": 1})
+        write.apply_async(("x",), countdown=60, headers={"mine": 1})
         app.send_task("write", ["x"])
         app.send_task("elsewhere", ["x"])
         write.s("x").apply_async(expires=60)
@@ -85,15 +85,15 @@ def test_what_is_published_carries_organization_actor_and_origin(
 
 
 def test_publishing_without_an_organization_is_refused(app: Celery) -> None:
-    write = app.tasks["write"]
+    write: Any = app.tasks["write"]
     ways = (
         lambda: write.delay("x"),
-        lambda: write.apply_async(["x"], headers={HEADER: {"actor_id": "ann"}}),
-        lambda: write.apply_async(["x"], headers={HEADER: "acme"}),
+        lambda: write.apply_async(("x",), headers={HEADER: {"actor_id": "ann"}}),
+        lambda: write.apply_async(("x",), headers={HEADER: "acme"}),
         lambda: app.send_task("write", ["x"]),
         lambda: app.send_task("elsewhere"),
         lambda: chain(write.si("1"), write.si("2"))(),
-        lambda: write.apply(["x"]),
+        lambda: write.apply(("x",)),
     )
     for way in ways:
         with pytest.raises(OrganizationContextMissing):
@@ -117,12 +117,12 @@ def test_a_producer_cannot_publish_for_another_organization_by_mistake(
     app: Celery, tenancy: Tenancy, two_organizations: Two
 ) -> None:
     a, b = two_organizations
-    write = app.tasks["write"]
+    write: Any = app.tasks["write"]
     for_b = write.s("x").set(**for_organization(b.id))
     with tenancy.organization(a):
         for way in (
             lambda: for_b.delay(),
-            lambda: write.apply_async(["x"], **for_organization(b.id)),
+            lambda: write.apply_async(("x",), **for_organization(b.id)),
             lambda: app.send_task("write", ["x"], **for_organization(b.id)),
             lambda: for_b.apply(),
         ):
@@ -143,7 +143,7 @@ def test_an_eager_task_works_as_in_a_worker(
     for organization in (a, b):
         with tenancy.session(organization) as session, acting("ann", "http"):
             tasks["write"].delay("delay")
-            tasks["write"].apply(["apply"])
+            tasks["write"].apply(("apply",))
             chain(tasks["write"].si("1"), tasks["write_after"].s("2"))()
             eager.conf.task_eager_propagates = False  # with it, a retry is an error
             tasks["retry"].delay("retry")
@@ -183,9 +183,9 @@ def test_an_eager_task_for_a_closed_organization_is_refused(
     tenancy.organizations.fence(b.id)  # there is no later: it is refused as well
     for organization in (a, b):
         with pytest.raises(OrganizationUnavailable):
-            write.apply_async(["late"], **for_organization(organization.id))
+            write.apply_async(("late",), **for_organization(organization.id))
     with pytest.raises(OrganizationNotFound):
-        write.apply_async(["late"], **for_organization("nobody-knows-it"))
+        write.apply_async(("late",), **for_organization("nobody-knows-it"))
     tenancy.organizations.resume(a.id)
     tenancy.organizations.unfence(b.id)
     assert marks(tenancy, a) + marks(tenancy, b) == []

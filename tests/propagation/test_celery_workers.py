@@ -12,16 +12,23 @@ import pytest
 from celery import Celery, chain, chord, group
 
 from orgtenancy import Organization, Tenancy, acting, embedded
+from orgtenancy.adapters.celery import for_organization
 from orgtenancy.errors import OrganizationNotFound, OrganizationUnavailable
 from tests.propagation import celery_worker
 from tests.propagation.celery_tasks import make_app
-from tests.propagation.support import eventually, marks, note, written
+from tests.propagation.support import eventually, marks, note, wait_for, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("celery")]
 
 Two = tuple[Organization, Organization]
 
-COMBINATIONS = ("filesystem-prefork", "filesystem-threads", "redis-prefork", "redis-threads")
+COMBINATIONS = (
+    "filesystem-prefork",
+    "filesystem-threads",
+    "filesystem-gevent",
+    "redis-prefork",
+    "redis-threads",
+)
 
 
 @dataclass
@@ -30,11 +37,13 @@ class Host:
 
     Attributes:
         app: The producer's app.
+        config: Its settings.
         worker: The worker's process.
         tenancy: To look at what was written.
     """
 
     app: Celery
+    config: dict[str, Any]
     worker: celery_worker.Running
     tenancy: Tenancy
 
@@ -45,8 +54,7 @@ class Host:
 
     def wait_for(self, organization: Organization, *expected: str) -> None:
         """Wait until the tasks with these marks, and no others, have written."""
-        eventually(lambda: len(marks(self.tenancy, organization)) >= len(expected))
-        assert sorted(marks(self.tenancy, organization)) == sorted(expected)
+        wait_for(self.tenancy, organization, *expected)
 
 
 @pytest.fixture(scope="module", params=COMBINATIONS)
@@ -67,7 +75,7 @@ def host(
     # One child, one thread: what is left in it meets the next task.
     with celery_worker.worker(server, config, folder, "--pool", pool, "-c", "1") as worker:
         app = make_app(config)
-        yield Host(app, worker, tenancy)
+        yield Host(app, config, worker, tenancy)
         app.close()
 
 
@@ -114,8 +122,8 @@ def test_error_callbacks_work_for_the_organization_of_the_task_that_failed(
 ) -> None:
     fail, tasks = host.app.tasks["fail"], host.app.tasks
     with host.tenancy.organization(organization), acting("ann", "http"):
-        fail.apply_async(["1"], link_error=tasks["on_error"].s("called"))
-        fail.apply_async(["2"], link_error=tasks["on_error_by_id"].s())
+        fail.apply_async(("1",), link_error=tasks["on_error"].s("called"))
+        fail.apply_async(("2",), link_error=tasks["on_error_by_id"].s())
     host.wait_for(organization, "1", "2", "called: RuntimeError", "by id")
 
 
@@ -145,12 +153,12 @@ def test_a_message_that_carries_no_organization_is_refused_and_fails(
     host: Host, organization: Organization
 ) -> None:
     bare = Celery("shop", set_as_current=False)  # a producer that installed no tenancy
-    bare.conf.update(dict(host.app.conf.changes))
+    bare.conf.update(host.config)
     for number, headers in enumerate(
         ({}, {"orgtenancy": {"organization_id": None}}, {"orgtenancy": {"organization_id": "a b"}})
     ):
         result = bare.send_task("write", ["lost"], headers=headers, task_id=f"bare-{number}")
-        eventually(lambda result=result: result.state == "FAILURE")
+        wait_for_state(result, "FAILURE")
         assert type(result.result).__name__ == "OrganizationContextMissing"
     bare.close()
     host.publish(organization, "write", "next")
@@ -169,7 +177,7 @@ def test_a_task_for_a_closed_or_unknown_organization_fails_without_being_run(
     host.tenancy.schemas.drop(b.id, confirm=b.id, force=True)
     gone = publish_unbound(host, b)
     for result, kind in ((unavailable, OrganizationUnavailable), (gone, OrganizationNotFound)):
-        eventually(lambda result=result: result.state == "FAILURE")
+        wait_for_state(result, "FAILURE")
         assert isinstance(result.result, kind)
     host.tenancy.organizations.resume(a.id)
     assert marks(host.tenancy, a) == ["open"]
@@ -180,17 +188,23 @@ def test_a_task_for_an_organization_that_is_fenced_is_put_off(
 ) -> None:
     host.tenancy.organizations.fence(organization.id)
     result = publish_unbound(host, organization)
-    eventually(lambda: result.state == "RETRY")
+    wait_for_state(result, "RETRY")
     host.tenancy.organizations.unfence(organization.id)
     host.wait_for(organization, "late")
-    eventually(lambda: result.state == "SUCCESS")
+    wait_for_state(result, "SUCCESS")
+
+
+def wait_for_state(result: Any, state: str) -> None:
+    eventually(lambda: result.state == state)
+
+
+def wait_for_any(tenancy: Tenancy, organization: Organization) -> None:
+    eventually(lambda: marks(tenancy, organization))
 
 
 def publish_unbound(host: Host, organization: Organization) -> Any:
-    from orgtenancy.adapters.celery import for_organization
-
     options = for_organization(organization.id, actor_id="ann")
-    return host.app.tasks["write"].apply_async(["late"], **options)
+    return host.app.tasks["write"].apply_async(("late",), **options)
 
 
 def test_the_audit_tells_which_task_it_was(host: Host, organization: Organization) -> None:
@@ -220,7 +234,7 @@ def test_beat_publishes_for_the_organizations_of_its_entries(
         celery_worker.worker(server, config, tmp_path, *threads),
     ):
         for organization in two_organizations:
-            eventually(lambda organization=organization: marks(tenancy, organization))
+            wait_for_any(tenancy, organization)
     for organization in two_organizations:
         assert set(written(tenancy, organization)) == {
             note(organization, organization.name, "celery:write", actor=None)

@@ -18,7 +18,7 @@ from dramatiq.brokers.redis import RedisBroker
 from orgtenancy import Organization, Tenancy, acting, embedded
 from orgtenancy.adapters.dramatiq import for_organization
 from tests.propagation import dramatiq_actors
-from tests.propagation.support import eventually, marks, note, written
+from tests.propagation.support import eventually, marks, note, wait_for, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dramatiq")]
 
@@ -57,7 +57,7 @@ def host(
         worker = subprocess.Popen(
             command, cwd=PROJECT, env=environment, stdout=output, stderr=output
         )
-    broker = RedisBroker(url=url)
+    broker = RedisBroker(url=url)  # type: ignore[no-untyped-call]
     try:
         eventually(lambda: log.read_text().count("is ready for action") >= 2, 60)
         yield Host(broker, dramatiq_actors.declare(broker))
@@ -84,14 +84,14 @@ def test_actors_work_for_the_organization_that_their_message_was_sent_for(
                 host.actors["write_mark"].message("1"),
                 host.actors["write_after"].message("2"),
             ]
-            dramatiq.pipeline(steps, broker=host.broker).run()
+            dramatiq.pipeline(steps, broker=host.broker).run()  # type: ignore[no-untyped-call]
             host.actors["retry"].send("again")
     expected = sorted(
         ["1", "2 after 1", "again", "again", "again", "async", "delayed"]
         + [f"sync {number}" for number in range(5)]
     )
     for organization in two_organizations:
-        eventually(lambda o=organization: sorted(marks(tenancy, o)) == expected)
+        wait_for(tenancy, organization, *expected)
         assert {found.actor for found in written(tenancy, organization)} == {"ann"}
 
 
@@ -118,7 +118,7 @@ def test_an_actor_of_the_control_side_sends_for_the_organizations_that_it_enters
 ) -> None:
     host.actors["fan_out"].send([organization.id for organization in two_organizations], "x")
     for organization in two_organizations:
-        eventually(lambda o=organization: marks(tenancy, o) == ["x"])
+        wait_for(tenancy, organization, "x")
 
 
 def test_the_audit_tells_which_actor_it_was(

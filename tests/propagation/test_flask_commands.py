@@ -61,7 +61,7 @@ def test_an_organization_that_is_closed_or_unknown_is_told_in_one_line(
     for organization_id, reason in (
         (organization.id, f"organization '{organization.id}' is suspended"),
         ("nobody", "no organization 'nobody'"),
-        ("a b", "an organization id"),
+        ("a b", "invalid organization id"),
     ):
         result = runner.invoke(args=["write", "--organization", organization_id, "lost"])
         assert result.exit_code == 1

@@ -14,7 +14,7 @@ from orgtenancy import Organization, OrgTenancyError, Tenancy, copy_context, emb
 from orgtenancy.adapters.flask import OrgTenancy, stream_with_organization
 from orgtenancy.context import current_organization
 from tests.propagation.servers import Believing, serving_wsgi
-from tests.propagation.support import bound, eventually, marks, note, write, written
+from tests.propagation.support import bound, eventually, marks, note, wait_for, write, written
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,7 @@ def test_what_a_request_started_goes_on_for_its_organization_or_is_refused(
         assert httpx.get(f"http://{address}/look").json() == nothing
         work.may_go_on.set()
         for organization in two_organizations:
-            eventually(lambda o=organization: len(marks(tenancy, o)) == 2)
+            wait_for(tenancy, organization, "copied on close", "copied thread")
             assert written(tenancy, organization) == [
                 note(organization, mark, "http:127.0.0.1")
                 for mark in ("copied on close", "copied thread")

@@ -125,7 +125,7 @@ def test_a_coroutine_function_keeps_its_context_over_every_await(
         assert inspect.iscoroutinefunction(part)
         async with tenancy.organization(b):
             found = await asyncio.gather(copied(1), copied(2), part(), late(), work(3))
-            assert found == [a.id] * 4 + [b.id]
+            assert list(found) == [a.id] * 4 + [b.id]
             assert await copied(4) == a.id
             assert current_organization().id == b.id
 

@@ -297,7 +297,7 @@ def with_organization(command: Callable[P, T]) -> Callable[P, T]:
 
     @click.option("--organization", metavar="ID", required=True, help="Whom to work for.")
     @wraps(command)
-    def run(*args: P.args, organization: str, **kwargs: P.kwargs) -> T:
+    def run(*args: Any, organization: str, **kwargs: Any) -> T:
         typed_by = this_runner()
         with ExitStack() as bound:
             bound.enter_context(bind(session_var, None))
