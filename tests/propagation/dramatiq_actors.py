@@ -19,6 +19,9 @@ from tests.support.notes import notes
 
 NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/none"
 
+#: What was begun in this process.
+begun: list[str] = []
+
 tenancy = Tenancy(
     os.environ.get("TESTS_URL", NOWHERE),
     admin_url=os.environ.get("TESTS_ADMIN_URL", NOWHERE),
@@ -39,6 +42,7 @@ def declare(broker: dramatiq.Broker) -> dict[str, dramatiq.Actor[Any, Any]]:
 
 def write_mark(mark: str) -> str:
     """Write into the organization's schema."""
+    begun.append(mark)
     return write(tenancy, mark)
 
 

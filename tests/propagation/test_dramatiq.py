@@ -11,7 +11,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from orgtenancy import Organization, Tenancy, acting, embedded
+from orgtenancy import Organization, Settings, Tenancy, acting, embedded
 from orgtenancy.adapters.dramatiq import MessageRefused, for_organization, install
 from orgtenancy.errors import (
     ConfigurationError,
@@ -50,7 +50,9 @@ def host(
 ) -> Iterator[Host]:
     """A host whose worker has a tenancy of its own."""
     broker = StubBroker()
-    with Tenancy(server.url, admin_url=server.admin_url) as workers:
+    long_remembering = Settings(listen=False, registry_max_age=3600)
+    with Tenancy(server.url, admin_url=server.admin_url, settings=long_remembering) as workers:
+        monkeypatch.setattr(dramatiq_actors, "begun", [])
         monkeypatch.setattr(dramatiq_actors, "tenancy", workers)
         previous = dramatiq.get_broker()
         dramatiq.set_broker(broker)
@@ -151,6 +153,7 @@ def test_a_message_for_a_closed_or_unknown_organization_is_dead_and_was_not_run(
         )
     host.wait()
     assert host.dead == ["write_mark"] * 2
+    assert dramatiq_actors.begun == ["open"]
     tenancy.organizations.resume(organization.id)
     assert marks(tenancy, organization) == ["open"]
 
@@ -176,6 +179,7 @@ def test_an_actor_is_not_run_while_the_registry_cannot_be_read(
         monkeypatch.setattr(middleware, "_tenancy", unreachable)
         host.actors["write_mark"].send("lost")
         eventually(lambda: host.dead)  # after its retries
+    assert dramatiq_actors.begun == []
     assert marks(tenancy, organization) == []
 
 

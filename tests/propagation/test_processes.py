@@ -21,6 +21,8 @@ from orgtenancy.propagation import for_process
 from tests.propagation import processes
 from tests.propagation.support import bound, marks, note, written
 
+pytestmark = pytest.mark.slow
+
 PLACE = "tests.propagation.processes:tenancy"
 NOTHING = {"organization": None, "actor": None, "session": False}
 

@@ -93,6 +93,7 @@ def test_a_scheduler_woken_up_by_a_request_takes_nothing_of_it_along(
     assert digests(fleet, "globex") == [f"globex None {ORIGIN}"] * 2
 
 
+@pytest.mark.slow
 def test_what_fails_for_one_is_done_for_the_others_and_told_to_the_scheduler(
     fleet: Tenancy,
 ) -> None:
@@ -102,6 +103,7 @@ def test_what_fails_for_one_is_done_for_the_others_and_told_to_the_scheduler(
     assert digests(fleet, "globex") == []
 
 
+@pytest.mark.slow
 def test_only_the_organizations_that_were_named_are_done(fleet: Tenancy) -> None:
     job = FleetSchedule(fleet, scheduled.write_digest, organizations=["globex"], options=ONE)()
     assert job is not None
@@ -109,6 +111,7 @@ def test_only_the_organizations_that_were_named_are_done(fleet: Tenancy) -> None
     assert digests(fleet, "acme") == []
 
 
+@pytest.mark.slow
 def test_a_run_is_left_out_while_another_runner_works(
     fleet: Tenancy, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextvars import Context
 from typing import TYPE_CHECKING
 
 from orgtenancy.context import acting
@@ -28,8 +27,8 @@ class FleetSchedule:
     ```
 
     Each call is a job of the fleet: workers, limits and journal are the same, and what failed
-    can be resumed. It starts from an empty context, since a scheduler may call it in that of
-    whichever request woke it up.
+    can be resumed. Nobody acts in it, even where the scheduler calls it in the context of the
+    request that woke it up.
 
     Args:
         tenancy: Whose organizations; it needs an `admin_url`.
@@ -61,9 +60,6 @@ class FleetSchedule:
         Raises:
             JobFailed: If it failed for some organizations; the others were done.
         """
-        return Context().run(self._run)
-
-    def _run(self) -> Job | None:
         with acting(None, f"schedule:{self.name}"):
             try:
                 return self._tenancy.schemas.fleet.each(
