@@ -94,6 +94,13 @@ def on_error_by_id(task_id: str) -> None:
     write(tenancy, "by id")
 
 
+@task(name="tell", control=True)
+def tell(request: Any, error: BaseException, traceback: Any, reply_to: str) -> None:
+    """Write into another organization what failed, and why."""
+    with tenancy.organization(reply_to):
+        write(tenancy, f"{request.task}: {type(error).__name__}")
+
+
 @task(name="retry", bind=True, max_retries=2, default_retry_delay=0)
 def retry(self: Any, mark: str) -> None:
     """Write, and do so again until it is enough."""

@@ -19,8 +19,9 @@ from tests.support.notes import notes
 
 NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/none"
 
-#: What was begun in this process.
+#: What was begun in this process, and what is dead.
 begun: list[str] = []
+dead: list[str] = []
 
 tenancy = Tenancy(
     os.environ.get("TESTS_URL", NOWHERE),
@@ -35,8 +36,9 @@ def declare(broker: dramatiq.Broker) -> dict[str, dramatiq.Actor[Any, Any]]:
     install(broker, tenancy)
     quick: dict[str, Any] = {"broker": broker, "min_backoff": 1, "max_backoff": 1, "max_retries": 2}
     functions = (write_mark, write_after, write_async, retry, publish, leave_behind, rename)
-    actors = {fn.__name__: dramatiq.actor(**quick)(fn) for fn in functions}
-    control = (look, fan_out)
+    told = quick | {"on_retry_exhausted": "hear_of_dead"}
+    actors = {fn.__name__: dramatiq.actor(**told)(fn) for fn in functions}
+    control = (look, fan_out, hear_of_dead)
     return actors | {fn.__name__: dramatiq.actor(control=True, **quick)(fn) for fn in control}
 
 
@@ -94,6 +96,11 @@ def fan_out(organization_ids: list[str], mark: str) -> None:
         for organization_id in organization_ids:
             with tenancy.organization(organization_id):
                 sending.send(mark)
+
+
+def hear_of_dead(message: dict[str, Any], retries: dict[str, int]) -> None:
+    """Hear of a message that will not be run."""
+    dead.append(message["actor_name"])
 
 
 def make_broker() -> dramatiq.Broker:

@@ -76,6 +76,10 @@ def host(
     with celery_worker.worker(server, config, folder, "--pool", pool, "-c", "1") as worker:
         app = make_app(config)
         yield Host(app, config, worker, tenancy)
+        # A result says goodbye to Redis when it is collected, which may be gone by then.
+        if consumer := getattr(app.backend, "result_consumer", None):
+            consumer.stop()
+            consumer.cancel_for = lambda task_id: None
         app.close()
 
 
@@ -106,13 +110,14 @@ def test_retries_chains_groups_and_chords_stay_in_their_organization(
             chord([write.si("7"), write.si("8")], after.s("9"))()
             tasks["publish"].delay("10")
             tasks["call"].delay("11")
+            write.map(["12"]).delay()
     for organization in two_organizations:
         host.wait_for(
             organization,
             *("retry 0", "retry 1", "retry 2"),
             *("1", "2 after 1", "3 after 2 after 1", "4 after 2 after 1"),
             *("5", "6", "7", "8", "9 after ['7', '8']"),
-            *("10 inner", "11 inner"),
+            *("10 inner", "11 inner", "12"),
         )
         assert {found.actor for found in written(host.tenancy, organization)} == {"ann"}
 
@@ -183,6 +188,15 @@ def test_a_task_for_a_closed_or_unknown_organization_fails_without_being_run(
     assert marks(host.tenancy, a) == ["open"]
 
 
+def test_a_task_of_the_control_side_is_told_of_tasks_that_were_refused(
+    host: Host, two_organizations: Two
+) -> None:
+    a, b = two_organizations
+    host.tenancy.organizations.suspend(a.id)
+    publish_unbound(host, a, link_error=host.app.tasks["tell"].s(b.id))
+    host.wait_for(b, "write: OrganizationUnavailable")
+
+
 def test_a_task_for_an_organization_that_is_fenced_is_put_off(
     host: Host, organization: Organization
 ) -> None:
@@ -202,9 +216,9 @@ def wait_for_any(tenancy: Tenancy, organization: Organization) -> None:
     eventually(lambda: marks(tenancy, organization))
 
 
-def publish_unbound(host: Host, organization: Organization) -> Any:
+def publish_unbound(host: Host, organization: Organization, **more: Any) -> Any:
     options = for_organization(organization.id, actor_id="ann")
-    return host.app.tasks["write"].apply_async(("late",), **options)
+    return host.app.tasks["write"].apply_async(("late",), **options, **more)
 
 
 def test_the_audit_tells_which_task_it_was(host: Host, organization: Organization) -> None:

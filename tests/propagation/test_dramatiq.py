@@ -53,6 +53,7 @@ def host(
     long_remembering = Settings(listen=False, registry_max_age=3600)
     with Tenancy(server.url, admin_url=server.admin_url, settings=long_remembering) as workers:
         monkeypatch.setattr(dramatiq_actors, "begun", [])
+        monkeypatch.setattr(dramatiq_actors, "dead", [])
         monkeypatch.setattr(dramatiq_actors, "tenancy", workers)
         previous = dramatiq.get_broker()
         dramatiq.set_broker(broker)
@@ -154,6 +155,7 @@ def test_a_message_for_a_closed_or_unknown_organization_is_dead_and_was_not_run(
     host.wait()
     assert host.dead == ["write_mark"] * 2
     assert dramatiq_actors.begun == ["open"]
+    eventually(lambda: dramatiq_actors.dead == ["write_mark"] * 2)
     tenancy.organizations.resume(organization.id)
     assert marks(tenancy, organization) == ["open"]
 
