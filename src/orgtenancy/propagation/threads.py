@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -112,24 +112,3 @@ class OrganizationExecutor(ThreadPoolExecutor):
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Schedule a call in a copy of the current context."""
         return super().submit(copy_context(fn), *args, **kwargs)
-
-    def map(
-        self,
-        fn: Callable[..., R],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-        **options: Any,
-    ) -> Iterator[R]:
-        """Schedule a call for each item in copies of the current context.
-
-        Args:
-            fn: What is called.
-            *iterables: The arguments.
-            timeout: Seconds to wait for the results.
-            chunksize: Without effect in threads.
-            **options: What else later versions of Python take.
-        """
-        # Some of it may be submitted later, wherever the results are consumed.
-        copied = copy_context(fn)
-        return super().map(copied, *iterables, timeout=timeout, chunksize=chunksize, **options)
