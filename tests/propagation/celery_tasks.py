@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, shared_task
@@ -14,6 +15,7 @@ from orgtenancy import Tenancy, current_organization
 from orgtenancy.adapters.celery import OrganizationTask, for_organization, install
 from orgtenancy.context import organization_var, origin_var
 from orgtenancy.errors import OrganizationContextMissing
+from tests.propagation.folders import use_whole_messages
 from tests.propagation.support import bound, write
 from tests.support.notes import notes
 
@@ -46,6 +48,7 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def make_app(config: dict[str, Any], beat: list[dict[str, str]] | None = None) -> Celery:
     """Return an app with all tasks."""
+    use_whole_messages()
     app = Celery("shop", set_as_current=False)
     app.conf.update(config)
     install(app, tenancy)
@@ -113,6 +116,12 @@ def retry(self: Any, mark: str) -> None:
 def publish(self: Any, mark: str) -> None:
     """Publish from within a task."""
     self.app.tasks["write"].delay(f"{mark} inner")
+
+
+@task(name="touch")
+def touch(path: str) -> None:
+    """Do what needs no organization."""
+    Path(path).touch()
 
 
 @task(name="call", bind=True)

@@ -155,16 +155,19 @@ def test_a_task_of_the_control_side_publishes_for_the_organizations_that_it_ente
 
 
 def test_a_message_that_carries_no_organization_is_refused_and_fails(
-    host: Host, organization: Organization
+    host: Host, organization: Organization, tmp_path: Path
 ) -> None:
     bare = Celery("shop", set_as_current=False)  # a producer that installed no tenancy
     bare.conf.update(host.config)
     for number, headers in enumerate(
         ({}, {"orgtenancy": {"organization_id": None}}, {"orgtenancy": {"organization_id": "a b"}})
     ):
-        result = bare.send_task("write", ["lost"], headers=headers, task_id=f"bare-{number}")
+        result = bare.send_task(
+            "touch", [str(tmp_path / "run")], headers=headers, task_id=f"bare-{number}"
+        )
         wait_for_state(result, "FAILURE")
         assert type(result.result).__name__ == "OrganizationContextMissing"
+    assert not (tmp_path / "run").exists()
     bare.close()
     host.publish(organization, "write", "next")
     host.wait_for(organization, "next")
