@@ -25,4 +25,5 @@ def put(channel: Any, queue: str, payload: Any, **options: Any) -> None:
 
 def use_whole_messages() -> None:
     """Make the processes that call it write whole messages."""
-    filesystem.Channel._put = put
+    channel: Any = filesystem.Channel
+    channel._put = put
