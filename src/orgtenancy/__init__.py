@@ -6,6 +6,7 @@ from orgtenancy.errors import OrgTenancyError
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.organizations import Actor, Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest
+from orgtenancy.propagation import OrganizationExecutor, OrganizationQueue, copy_context
 from orgtenancy.repository import (
     AsyncOrganizationAwareRepository,
     OrganizationAwareRepository,
@@ -26,7 +27,9 @@ __all__ = [
     "OrgTenancyError",
     "Organization",
     "OrganizationAwareRepository",
+    "OrganizationExecutor",
     "OrganizationModule",
+    "OrganizationQueue",
     "OrganizationStatus",
     "Page",
     "PageRequest",
@@ -36,6 +39,7 @@ __all__ = [
     "Wave",
     "acting",
     "awaitable",
+    "copy_context",
     "current_actor",
     "current_organization",
     "current_session",

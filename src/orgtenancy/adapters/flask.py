@@ -16,8 +16,8 @@ its first statement. It commits before the response is sent, so that a commit th
 an error response; it rolls back if anything was raised, or if the response is an error. A
 response that is streamed goes through `stream_with_organization`.
 
-Outside of requests, in a command of the `flask` program for instance, code says itself for
-whom it works: `with tenancy.session("acme"):`.
+A command of the `flask` program is bound by an option, `with_organization`. Elsewhere outside
+of requests, code says itself for whom it works: `with tenancy.session("acme"):`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from wsgiref.types import WSGIEnvironment
 
+import click
 from flask import Blueprint, Flask, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -58,11 +59,12 @@ from orgtenancy.context import (
     session_var,
 )
 from orgtenancy.endpoints import MAX_BODY_SIZE, Endpoint, check_body_size
-from orgtenancy.errors import ConfigurationError
+from orgtenancy.errors import ConfigurationError, OrgTenancyError
 from orgtenancy.identity.gate import Gate
 from orgtenancy.identity.requests import RequestInfo
 from orgtenancy.identity.scopes import require_scopes
 from orgtenancy.identity.webhooks import MAX_WEBHOOK_SIZE
+from orgtenancy.schemas.fleet.journal import this_runner
 
 if TYPE_CHECKING:
     from orgtenancy.identity.membership import MembershipPolicy
@@ -272,6 +274,48 @@ def stream_with_organization(chunks: Iterable[T]) -> Iterator[T]:
                 context.run(close)
 
     return steps()
+
+
+def with_organization(command: Callable[P, T]) -> Callable[P, T]:
+    """Give a command of the `flask` program an option that says for whom it works.
+
+    ```python
+    @app.cli.command("send-digest")
+    @with_organization
+    def send_digest():                  # flask send-digest --organization acme
+        with tenancy.session():
+            ...
+    ```
+
+    The option is required. The organization is bound for the whole command, and the origin
+    is who typed it, and where; the command opens its transactions itself. What the registry
+    does not have, or has closed, is said in one line, and the command is not run.
+
+    Args:
+        command: The function, below the decorator that makes a command of it.
+    """
+
+    @click.option("--organization", metavar="ID", required=True, help="Whom to work for.")
+    @wraps(command)
+    def run(*args: Any, organization: str, **kwargs: Any) -> T:
+        typed_by = this_runner()
+        with ExitStack() as bound:
+            bound.enter_context(bind(session_var, None))
+            bound.enter_context(bind(origin_var, f"cli:{typed_by.user}@{typed_by.host}"))
+            try:
+                bound.enter_context(_extension().tenancy.organization(organization))
+            except OrgTenancyError as error:
+                raise click.ClickException(str(error)) from error
+            return command(*args, **kwargs)
+
+    return cast("Callable[P, T]", run)
+
+
+def _extension() -> OrgTenancy:
+    extension: OrgTenancy | None = current_app.extensions.get(_EXTENSION)
+    if extension is None:
+        raise ConfigurationError(f"the app {current_app.name!r} has no tenancy")
+    return extension
 
 
 def module_blueprint(tenancy: Tenancy, *names: str) -> Blueprint:

@@ -11,7 +11,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from orgtenancy.context import organization_var, session_var, unbind
+from orgtenancy.context import (
+    acting,
+    current_actor,
+    current_origin,
+    organization_var,
+    session_var,
+    unbind,
+)
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError, OrganizationUnavailable
 from orgtenancy.organizations import Organization, OrganizationStatus
@@ -51,6 +58,8 @@ class EachOrganization:
         self._database = database
         self._function = function
         self._organization_ids = organization_ids
+        # The job's threads know nothing of who began it.
+        self._began = current_actor(), current_origin()
         self.kind = f"{function.__module__}:{function.__qualname__}"
         if find_object(self.kind) is not function:
             raise ConfigurationError(
@@ -98,7 +107,8 @@ class EachOrganization:
         with self._database.session(organization) as session:
             bound = organization_var.set(organization), session_var.set(session)
             try:
-                self._function(session)
+                with acting(*self._began):
+                    self._function(session)
                 session.commit()
             finally:
                 unbind(session_var, bound[1])

@@ -1,0 +1,211 @@
+"""Messages of Dramatiq carry the organization, and are refused without one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from orgtenancy import Organization, Settings, Tenancy, acting, embedded
+from orgtenancy.adapters.dramatiq import MessageRefused, for_organization, install
+from orgtenancy.errors import (
+    ConfigurationError,
+    OrganizationContextMissing,
+    OrganizationMismatch,
+)
+from tests.propagation import dramatiq_actors
+from tests.propagation.support import eventually, marks, note, wait_for, written
+
+Two = tuple[Organization, Organization]
+
+
+@dataclass
+class Host:
+    """A broker in memory, and a worker with one thread.
+
+    Attributes:
+        broker: The broker.
+        actors: By name.
+    """
+
+    broker: StubBroker
+    actors: dict[str, dramatiq.Actor[Any, Any]]
+
+    def wait(self) -> None:
+        self.broker.join("default", fail_fast=False, timeout=30_000)
+
+    @property
+    def dead(self) -> list[str]:
+        return [message.actor_name for message in self.broker.dead_letters]
+
+
+@pytest.fixture
+def host(
+    tenancy: Tenancy, server: embedded.EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Host]:
+    """A host whose worker has a tenancy of its own."""
+    broker = StubBroker()
+    long_remembering = Settings(listen=False, registry_max_age=3600)
+    with Tenancy(server.url, admin_url=server.admin_url, settings=long_remembering) as workers:
+        monkeypatch.setattr(dramatiq_actors, "begun", [])
+        monkeypatch.setattr(dramatiq_actors, "dead", [])
+        monkeypatch.setattr(dramatiq_actors, "tenancy", workers)
+        previous = dramatiq.get_broker()
+        dramatiq.set_broker(broker)
+        actors = dramatiq_actors.declare(broker)
+        broker.emit_after("process_boot")
+        worker = dramatiq.Worker(broker, worker_timeout=100, worker_threads=1)
+        worker.start()
+        try:
+            yield Host(broker, actors)
+        finally:
+            worker.stop()
+            broker.emit_before("process_stop")
+            broker.close()
+            dramatiq.set_broker(previous)
+
+
+def test_an_actor_works_for_the_organization_that_its_message_was_sent_for(
+    host: Host, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    for organization in two_organizations:
+        with tenancy.session(organization), acting("ann", "http:1.2.3.4"):
+            host.actors["write_mark"].send("sync")
+            host.actors["write_async"].send("async")
+            host.actors["publish"].send("outer")
+    host.wait()
+    for organization in two_organizations:
+        assert sorted(written(tenancy, organization), key=lambda n: n.mark) == [
+            note(organization, "async", "dramatiq:write_async"),
+            note(organization, "outer inner", "dramatiq:write_mark"),
+            note(organization, "sync", "dramatiq:write_mark"),
+        ]
+
+
+def test_retries_and_pipelines_stay_in_their_organization(
+    host: Host, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    actors = host.actors
+    for organization in two_organizations:
+        with tenancy.organization(organization):
+            actors["retry"].send("again")
+            steps = [actors["write_mark"].message("1"), actors["write_after"].message("2")]
+            dramatiq.pipeline(steps).run()  # type: ignore[no-untyped-call]
+    expected = ["1", "2 after 1", "again", "again", "again"]
+    for organization in two_organizations:
+        wait_for(tenancy, organization, *expected)
+
+
+def test_sending_without_an_organization_is_refused(host: Host) -> None:
+    with pytest.raises(MessageRefused) as refusal:
+        host.actors["write_mark"].send("nobody's")
+    assert isinstance(refusal.value.__cause__, OrganizationContextMissing)
+    assert host.broker.queues["default"].empty()
+
+
+def test_a_message_cannot_be_sent_for_another_organization_by_mistake(
+    host: Host, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    a, b = two_organizations
+    with tenancy.organization(a):
+        with pytest.raises(MessageRefused) as refusal:
+            host.actors["write_mark"].send_with_options(args=("x",), **for_organization(b.id))
+        assert isinstance(refusal.value.__cause__, OrganizationMismatch)
+        message = host.actors["write_mark"].message_with_options(
+            args=("same",), **for_organization(a.id, actor_id="bob")
+        )
+        host.broker.enqueue(message)
+    with tenancy.organization(b), pytest.raises(MessageRefused):
+        host.broker.enqueue(message)
+    host.wait()
+    assert written(tenancy, a) == [note(a, "same", "dramatiq:write_mark", "bob")]
+    assert marks(tenancy, b) == []
+
+
+def test_a_message_that_carries_nothing_is_dead_and_was_not_run(
+    host: Host, tenancy: Tenancy, organization: Organization
+) -> None:
+    message = host.actors["write_mark"].message("lost")
+    for options in ({}, {"orgtenancy": {"organization_id": None}}, {"orgtenancy": "?"}):
+        host.broker.queues["default"].put(message.copy(options=options).encode())
+    host.wait()
+    assert host.dead == ["write_mark"] * 3
+    with tenancy.organization(organization):
+        host.actors["write_mark"].send("next")
+    host.wait()
+    assert marks(tenancy, organization) == ["next"]
+
+
+def test_a_message_for_a_closed_or_unknown_organization_is_dead_and_was_not_run(
+    host: Host, tenancy: Tenancy, organization: Organization
+) -> None:
+    with tenancy.organization(organization):
+        host.actors["write_mark"].send("open")
+    host.wait()  # the worker remembers it as active
+    tenancy.organizations.suspend(organization.id)
+    for organization_id in (organization.id, "nobody-knows-it"):
+        host.actors["write_mark"].send_with_options(
+            args=("late",), **for_organization(organization_id)
+        )
+    host.wait()
+    assert host.dead == ["write_mark"] * 2
+    assert dramatiq_actors.begun == ["open"]
+    eventually(lambda: dramatiq_actors.dead == ["write_mark"] * 2)
+    tenancy.organizations.resume(organization.id)
+    assert marks(tenancy, organization) == ["open"]
+
+
+def test_a_message_for_an_organization_that_is_fenced_is_put_off(
+    host: Host, tenancy: Tenancy, organization: Organization
+) -> None:
+    tenancy.organizations.fence(organization.id)
+    options = for_organization(organization.id, actor_id="ann")
+    host.actors["write_mark"].send_with_options(args=("late",), **options)
+    eventually(lambda: host.broker.queues["default.DQ"].unfinished_tasks)
+    tenancy.organizations.unfence(organization.id)
+    eventually(lambda: marks(tenancy, organization))
+    assert written(tenancy, organization) == [note(organization, "late", "dramatiq:write_mark")]
+    assert host.dead == []
+
+
+def test_an_actor_is_not_run_while_the_registry_cannot_be_read(
+    host: Host, tenancy: Tenancy, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Tenancy(dramatiq_actors.NOWHERE) as unreachable, tenancy.organization(organization):
+        (middleware, *_) = host.broker.middleware
+        monkeypatch.setattr(middleware, "_tenancy", unreachable)
+        host.actors["write_mark"].send("lost")
+        eventually(lambda: host.dead)  # after its retries
+    assert dramatiq_actors.begun == []
+    assert marks(tenancy, organization) == []
+
+
+def test_nothing_is_left_in_the_thread_between_messages(
+    host: Host, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    a, b = two_organizations
+    with tenancy.organization(a), acting("ann", "http"):
+        host.actors["leave_behind"].send()
+        host.actors["look"].send(b.id)
+    host.wait()
+    (found,) = marks(tenancy, b)
+    assert json.loads(found) == {"organization": None, "actor": "ann", "session": False}
+
+
+def test_an_actor_of_the_control_side_sends_for_the_organizations_that_it_enters(
+    host: Host, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    host.actors["fan_out"].send([organization.id for organization in two_organizations], "x")
+    host.wait()
+    for organization in two_organizations:
+        wait_for(tenancy, organization, "x")
+
+
+def test_a_broker_has_one_tenancy(host: Host, tenancy: Tenancy) -> None:
+    with pytest.raises(ConfigurationError, match="has a tenancy already"):
+        install(host.broker, tenancy)
