@@ -21,6 +21,8 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+# They try whole catalogues of leaks, or start processes.
+SLOW = {"leaks.md", "prove.md", "background-work.md"}
 
 
 def execute(example: Example) -> None:
@@ -51,7 +53,17 @@ def pg() -> Iterator[object]:
         yield server
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page,
+            id=str(page.relative_to(PROJECT)),
+            marks=pytest.mark.slow if page.name in SLOW else (),
+        )
+        for page in PAGES
+    ],
+)
 def test_the_python_blocks_of_a_page_run(
     page: Path, runner: asyncio.Runner, request: pytest.FixtureRequest
 ) -> None:

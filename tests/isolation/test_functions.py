@@ -171,7 +171,8 @@ def owner(server: embedded.EmbeddedServer) -> Iterator[Engine]:
 
 @pytest.mark.parametrize(
     ("bug", "leak", "evidence"),
-    BUGS,
+    # Every fourth one at every turn.
+    [pytest.param(*bug, marks=pytest.mark.slow if n % 4 else ()) for n, bug in enumerate(BUGS)],
     ids=lambda one: getattr(one, "name", None) or getattr(one, "__name__", one),
 )
 def test_a_planted_bug_of_a_function_is_found(

@@ -37,3 +37,13 @@ def test_in_transaction_mode_only_what_is_left_for_the_session_gets_through(
     broken = {finding.leak.removesuffix(", async") for finding in report.of(Verdict.BROKEN)}
     assert broken == LEFT_BEHIND, report
     assert not report.of(Verdict.UNCLEAR), report
+
+
+def test_where_session_state_is_refused_every_leak_is_held(database: FreshDatabase) -> None:
+    with (
+        pgbouncer(database.url, pool_mode="transaction") as [url],
+        database.tenancy((), prepare_threshold=None, refuse_session_state=True) as tenancy,
+    ):
+        tenancy.install()
+        report = prove(TenancySubject(tenancy, url=url))
+    assert report.is_held, str(report)

@@ -14,11 +14,14 @@ MUTATIONS = (
         Mutation(
             f"a request begins without the {what} of the one before, in {adapter}",
             f"adapters/{adapter}.py",
-            f"bind({what}_var, None)",
-            f"bind({what}_var, {what}_var.get())",
+            f"{begin}bind({what}_var, None)",
+            f"{begin}bind({what}_var, {what}_var.get())",
             tests,
         )
-        for adapter, tests in (("starlette", STARLETTE), ("flask", FLASK))
+        for adapter, begin, tests in (
+            ("starlette", "            ", STARLETTE),
+            ("flask", "        self.bound.enter_context(", FLASK),
+        )
         for what in ("organization", "session", "actor")
     ),
     Mutation(

@@ -66,6 +66,7 @@ def test_the_first_test_passes_with_workers(run_on_server: Run) -> None:
     result.assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_the_first_test_finds_what_strays(run_on_server: Run) -> None:
     files = dict(files_of_the_page())
     strays = files["test_first.py"].replace("assert_isolated(organization)", "assert_isolated()")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -39,6 +40,7 @@ def test_the_async_session_works_in_any_event_loop(
     assert asyncio.run(count()) == 1
 
 
+@pytest.mark.slow
 def test_what_is_not_committed_is_rolled_back(run_on_server: Run) -> None:
     conftest = """
 import pytest

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
 )
-from contextvars import copy_context
-from functools import partial
 from typing import Any
 
 from psycopg import sql
@@ -18,7 +17,7 @@ from sqlalchemy import URL, BigInteger, Engine, Text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from orgtenancy import Tenancy
+from orgtenancy import Tenancy, copy_context
 from orgtenancy.errors import OrgTenancyError
 from orgtenancy.naming import schema_name
 from orgtenancy.schemas.rights import grantee_of
@@ -77,13 +76,12 @@ class TenancySubject(Subject):
     @contextmanager
     def prepared(self, marks: dict[str, str]) -> Iterator[None]:
         """Provision the organizations, give them the table and its row, and drop them."""
-        try:
+        with ExitStack() as made:
             for organization, mark in marks.items():
-                self._make(organization, mark)
+                self._tenancy.schemas.provision(organization)
+                made.callback(self._drop, organization)
+                self.reset(organization, mark)
             yield
-        finally:
-            for organization in marks:
-                self._drop(organization)
 
     @contextmanager
     def opened(self, pool_size: int) -> Iterator[Access]:
@@ -129,8 +127,8 @@ class TenancySubject(Subject):
         return self._tenancy.schemas.get(organization).role_name
 
     def carried(self, function: Callable[[], Any]) -> Callable[[], Any]:
-        """Return a function that carries the context along, as `contextvars` does."""
-        return partial(copy_context().run, function)
+        """Return a function that carries the organization along, as a host does it."""
+        return copy_context(function)
 
     @contextmanager
     def closed(self, organization: str, status: str) -> Iterator[None]:
