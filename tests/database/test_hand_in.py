@@ -279,8 +279,9 @@ def test_a_first_statement_that_cannot_be_sent_costs_no_connection(
 
 
 def test_a_connection_whose_answers_were_not_awaited_is_closed(
-    single: Tenancy, organization: Organization
+    make_tenancy: Callable[..., Tenancy], organization: Organization
 ) -> None:
+    single = make_tenancy(pool_size=1, max_overflow=0, pool_timeout=2, listen=False, one_flush=True)
     with single.organization(organization):
         with single.engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
