@@ -81,6 +81,24 @@ class NotesOfOneSession(Notes):
         self.kept.clear()
 
 
+class OneMoreNote(Notes):
+    """Whatever the key is, it also writes the same row."""
+
+    def write(self, session: Session, key: int, value: str) -> None:
+        super().write(session, key, value)
+        session.merge(Note(id=99, body=value))
+
+    def read(self, session: Session) -> Mapping[int, str]:
+        return {key: body for key, body in super().read(session).items() if key != 99}
+
+
+def test_a_write_that_waits_for_another_key_is_told(
+    tenancy: Tenancy, two_organizations: Two
+) -> None:
+    with pytest.raises(AssertionError, match="each key must have rows of its own"):
+        OneMoreNote.check(tenancy, two_organizations, settings=options(50))
+
+
 def test_notes_stay_in_their_organization(tenancy: Tenancy, two_organizations: Two) -> None:
     Notes.check(tenancy, two_organizations, settings=options(8))
 

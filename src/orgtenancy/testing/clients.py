@@ -6,9 +6,15 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 
 from orgtenancy import Organization, Tenancy
+
+_DO_NOT_WAIT = text("SET LOCAL lock_timeout = '2s'")
+
+_LOCK_NOT_AVAILABLE = "55P03"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,6 +85,27 @@ class Client:
             return result
 
         return self._context.run(call)
+
+    def change(self, function: Callable[..., None], key: int, *values: str) -> None:
+        """Call a function of the session that changes the row of a key.
+
+        Raises:
+            AssertionError: If it waits for another client, which takes no step meanwhile.
+        """
+
+        def change(session: Session) -> None:
+            session.execute(_DO_NOT_WAIT)
+            function(session, key, *values)
+
+        try:
+            self.call(change)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            raise AssertionError(
+                f"the change of key {key} waits for another client's, of another key: each key "
+                "must have rows of its own, and its own values where they must be unique"
+            ) from error
 
     def call_inside(self, other: Organization, function: Callable[[Session], R]) -> R:
         """Call a function of the session inside the context of another organization."""

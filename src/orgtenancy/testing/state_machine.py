@@ -104,7 +104,11 @@ class OrganizationStateMachine(RuleBasedStateMachine):
         run_state_machine_as_test(make, settings=settings)
 
     def write(self, session: Session, key: int, value: str) -> None:
-        """Make the row of a key hold a value, whether the row is there or not. A host's own."""
+        """Make the row of a key hold a value, whether the row is there or not. A host's own.
+
+        Each key has rows of its own, and its own values where they must be unique: a write
+        that waits for that of another key is an error.
+        """
         raise NotImplementedError
 
     def read(self, session: Session) -> Mapping[int, str]:
@@ -137,7 +141,7 @@ class OrganizationStateMachine(RuleBasedStateMachine):
         if self._is_locked(worker, key):
             return
         worker.keys.add(key)
-        worker.call(self.remove, key)
+        worker.change(self.remove, key)
         worker.changes[key] = None
 
     @rule(client=_CLIENT, organization=_ORGANIZATION)
@@ -271,7 +275,7 @@ class OrganizationStateMachine(RuleBasedStateMachine):
             return
         value = f"{client.whose.id}/{next(_numbers)}"
         client.keys.add(key)
-        client.call(self.write, key, value)
+        client.change(self.write, key, value)
         client.changes[key] = value
 
     def _is_locked(self, client: Client, key: int) -> bool:
