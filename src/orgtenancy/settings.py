@@ -75,7 +75,7 @@ class Settings(BaseSettings):
             every schema it touched, 0.2 to 0.4 MB each, until it ends.
         prepared_statements: Server-side statements kept per connection.
         prepare_threshold: Executions after which a statement is prepared; None never
-            prepares, as PgBouncer before 1.21 needs it.
+            prepares, as PgBouncer before 1.22 needs it.
         one_flush: Whether `BEGIN`, the scope and the first statement are sent together,
             which saves a round trip.
         refuse_session_state: Whether a statement that leaves something for the session, such as

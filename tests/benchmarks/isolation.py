@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import URL, make_url
 
 from orgtenancy import Settings, Tenancy, embedded
-from orgtenancy.testing.isolation import GROUPS, Finding, Report, Verdict, prove
+from orgtenancy.testing.isolation import GROUPS, LEAKS, Finding, Report, Verdict, prove
 from tests.benchmarks.isolation_peers import FastapiTenancy, Peer, SqlalchemyTenants
+
+_ASYNC = {leak.name for leak in LEAKS if leak.is_async}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -65,6 +67,7 @@ def _what_got_through(report: Report) -> Iterator[str]:
         return
     yield f"\n{report.subject}:\n\n| leak | way | evidence |\n| --- | --- | --- |"
     for finding in found:
-        leak, comma, _ = finding.leak.partition(", async")
+        leak = finding.leak.removesuffix(", async")
+        way = "async" if finding.leak in _ASYNC else "sync"
         evidence = re.sub(r"proof-[0-9a-f]{12}-([ab])", lambda m: m[1].upper(), finding.evidence)
-        yield f"| {finding.group}: {leak} | {'async' if comma else 'sync'} | {evidence} |"
+        yield f"| {finding.group}: {leak} | {way} | {evidence} |"

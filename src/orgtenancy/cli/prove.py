@@ -47,7 +47,7 @@ def prove(
         typer.Option(
             metavar="REQUEST",
             help="What is sent, as /notes or 'POST /notes?body={mark}'; repeat it for more. "
-            "Else all GET operations of /openapi.json.",
+            "Without any, and without --websocket, all GET operations of /openapi.json.",
         ),
     ] = None,
     websocket: Annotated[

@@ -1,7 +1,7 @@
 """Work that leaves a request: threads, processes, queues, schedules and messages.
 
-An organization, an actor and an origin go along; a session never does, since it belongs to
-one thread or task. What comes without an organization is refused where it begins.
+An organization, an actor and an origin go along; with what is here a session does not, since it
+belongs to one thread or task. What comes without an organization is refused where it begins.
 """
 
 from orgtenancy.propagation.carried import Carried

@@ -78,7 +78,7 @@ def check_app(schemas: SchemaManager) -> Iterator[Finding]:
         yield problem(
             "prepared statements",
             "the pooler hands them from client to client: they fail with 42P05 and 26000",
-            "ORGTENANCY_PREPARE_THRESHOLD=none, or PgBouncer 1.21 or newer with "
+            "ORGTENANCY_PREPARE_THRESHOLD=none, or PgBouncer 1.22 or newer with "
             "max_prepared_statements",
         )
     else:
