@@ -21,8 +21,8 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
-# They try whole catalogues of leaks, or start processes.
-SLOW = {"leaks.md", "prove.md", "background-work.md"}
+# What everybody reads first. Pages without code cost nothing either way.
+QUICK = {"README.md", "first-app.md"}
 
 
 def execute(example: Example) -> None:
@@ -59,7 +59,7 @@ def pg() -> Iterator[object]:
         pytest.param(
             page,
             id=str(page.relative_to(PROJECT)),
-            marks=pytest.mark.slow if page.name in SLOW else (),
+            marks=() if page.name in QUICK else pytest.mark.slow,
         )
         for page in PAGES
     ],

@@ -222,6 +222,7 @@ def test_every_endpoint_is_tried(fuzzer: Fuzzer) -> None:
     assert names == {endpoint.name for endpoint in community.endpoints}
 
 
+@pytest.mark.slow
 def test_answers_are_as_documented_and_of_one_organization(fuzzer: Fuzzer) -> None:
     fuzzer.run(2, GenerationMode.POSITIVE, None)
     fuzzer.run(1, GenerationMode.NEGATIVE, None)
