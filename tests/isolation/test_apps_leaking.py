@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from psycopg import Connection
+from sqlalchemy import Engine, create_engine, event
 
 from orgtenancy import Tenancy, embedded
 from orgtenancy.testing.isolation import AppUnderProof, Finding, Verdict, WebSocket, prove
@@ -50,7 +51,11 @@ REQUESTS: dict[apps.Leaking, list[str]] = {
 def owner(server: embedded.EmbeddedServer) -> Iterator[Engine]:
     """An engine of the schemas' owner with one connection, as a host had it before."""
     engine = create_engine(server.admin_url, pool_size=1, max_overflow=4)
+    opened: list[Connection[Any]] = []
+    event.listen(engine, "connect", lambda connection, _: opened.append(connection))
     yield engine
+    for connection in opened:  # also those that a bug keeps
+        connection.close()
     engine.dispose()
 
 
