@@ -7,6 +7,7 @@ reading one through the registry costs six times as much (370 against 65 ns).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -33,6 +34,18 @@ session_var: ContextVar[Session | AsyncSession | None] = ContextVar(
 )
 actor_var: ContextVar[Actor | None] = ContextVar("orgtenancy.actor", default=None)
 origin_var: ContextVar[str] = ContextVar("orgtenancy.origin", default="python")
+
+
+def _forget_after_fork() -> None:
+    # What the parent works for is not the child's: a process of a pool serves many.
+    organization_var.set(None)
+    session_var.set(None)
+    actor_var.set(None)
+    origin_var.set("python")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class OrganizationContext(ContextVarsRegistry):

@@ -12,6 +12,7 @@ The hooks are private in psycopg: all use of them is in this module, and
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -88,6 +89,7 @@ class ScopedConnection(BaseConnection[Any]):
         query_was_read: True while a cursor of this library starts a query, whose text it
             has looked at.
         begin_deferred: True while a cursor starts a query whose `BEGIN` it sends itself.
+        process: The id of the process that opened it, and alone may use it.
     """
 
     settings: Settings
@@ -102,6 +104,7 @@ class ScopedConnection(BaseConnection[Any]):
         super().__init__(*args, **kwargs)
         self._prepared: ScopedPrepareManager = ScopedPrepareManager()
         self.served: set[Scope] = set()
+        self.process = os.getpid()
         self._as_made: tuple[Any, ...] = ()
 
     def configure(self, settings: Settings) -> None:
@@ -212,6 +215,7 @@ class ScopedConnection(BaseConnection[Any]):
 
     def check_scope(self) -> Scope | None:
         """Return what the transaction is for; None for the dialect's own queries."""
+        self.check_process()
         scope = self.scope
         if scope is None:
             if self.organization is not None:
@@ -235,9 +239,21 @@ class ScopedConnection(BaseConnection[Any]):
             )
         return scope
 
+    def check_process(self) -> None:
+        """Refuse the connection to a forked process, which shares its socket.
+
+        Raises:
+            psycopg.InterfaceError: If another process opened it.
+        """
+        if os.getpid() != self.process:
+            raise psycopg.InterfaceError(
+                "the connection belongs to the process that this one was forked from"
+            )
+
     def _exec_command(
         self, command: Any, result_format: Format = Format.TEXT
     ) -> PQGen[PGresult | None]:
+        self.check_process()
         if type(command) is ScopedBegin:
             return self._enter_scope(command)
         return super()._exec_command(command, result_format)
@@ -277,6 +293,7 @@ class ScopedConnection(BaseConnection[Any]):
         return refused
 
     def _rollback_gen(self) -> PQGen[None]:
+        self.check_process()
         if self.pgconn.transaction_status == TransactionStatus.ACTIVE and not self._pipeline:
             # Something was broken off, such as a COPY by a cancellation, and no command can be
             # sent any more. Without the connection the server rolls back by itself.
@@ -299,6 +316,11 @@ class ScopedConnection(BaseConnection[Any]):
 
 class OrganizationConnection(ScopedConnection, psycopg.Connection[Any]):
     """A connection whose transactions enter its scope."""
+
+    def close(self) -> None:
+        """Close the connection, unless it is that of the process before a fork."""
+        if os.getpid() == self.process:
+            super().close()
 
     def _choose_cursors(self, one_flush: bool) -> None:
         self.cursor_factory = OneFlushCursor if one_flush else OrganizationCursor
@@ -325,6 +347,11 @@ class AsyncOrganizationConnection(ScopedConnection, psycopg.AsyncConnection[Any]
             raise
         finally:
             _attempts.reset(token)
+
+    async def close(self) -> None:
+        """Close the connection, unless it is that of the process before a fork."""
+        if os.getpid() == self.process:
+            await super().close()
 
     @classmethod
     def _connect_gen(cls, *args: Any, **kwargs: Any) -> PQGenConn[Self]:

@@ -4,8 +4,9 @@ What a transaction sets with `SET LOCAL` ends with it. Session settings, session
 locks, `LISTEN`, `PREPARE` and `WITH HOLD` cursors do not, and the next organization on
 the connection would meet them. Neither the command tag nor a reported parameter tells
 the two apart, so the text of a statement is read once. It errs on the safe side: a
-match costs one reconnect. A stored function that calls `set_config(..., false)` is not
-seen; nothing of an organization's role or path depends on it.
+match costs one reconnect. What is put together while it runs (`EXECUTE 'S' || 'ET ...'`),
+and a stored function that calls `set_config(..., false)`, is not seen; nothing of an
+organization's role or path depends on it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from functools import lru_cache
 
 # A statement begins at the start, after `;`, or where a PL/pgSQL body or a string with
 # dynamic SQL opens. `UPDATE ... SET` never stands there.
-_START = r"(?:\A|;|'|\$\w*\$|\b(?:begin|then|else|loop)\b)\s*"
+_START = r"(?:\A|;|'|\$\w*\$|\b(?:begin|then|else|loop)\b|>>)\s*"
+
+# A literal without a quote in it, or a parameter, and its type.
+_VALUE = r"\s* (?: '[^']*' | \$\d+ | %s | %\(\w+\)s | :\w+ ) (?: \s* :: \s* \w+ )? \s*"
 
 _leaves_state = re.compile(
     rf"""
-    {_START} set \s+ (?! local\b | transaction\b | constraints\b )
+    {_START} set \s+ (?! (?:local|transaction|constraints) \b (?! \s* \.) )
   | {_START} (?: listen | load ) \b
   | {_START} prepare \s+ (?! transaction\b )
-  | \b set_config \s* \( (?! [^()]* , \s* true \s* \) )
-  | \b pg_(?:try_)?advisory_lock (?:_shared)? \s* \(
-  | \b create \s+ (?: (?:global|local) \s+ )? temp (?:orary)? \b
+  | \b set_config "? \s* \( (?! {_VALUE} , {_VALUE} , \s* true \s* \) )
+  | \b pg_(?:try_)?advisory_lock (?:_shared)? "? \s* \(
+  | \b create \s+ (?: or \s+ replace \s+ )? (?: (?:global|local) \s+ )? temp (?:orary)? \b
+  | \b into \s+ temp (?:orary)? \b
+  | \b pg_settings \b .* \b set \b
   | \b pg_temp \s* \.
     """,
     re.IGNORECASE | re.DOTALL | re.VERBOSE,

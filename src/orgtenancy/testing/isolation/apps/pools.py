@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import Any
 
 from orgtenancy import Tenancy
@@ -42,6 +43,10 @@ def pools_of(tenancy: Tenancy, size: int) -> Iterator[None]:
     try:
         yield
     finally:
+        # What comes back to a pool after its end would stay open.
+        deadline = monotonic() + _POOL_TIMEOUT
+        while busy_connections(tenancy) and monotonic() < deadline:
+            sleep(0.01)
         for engine in (database._engine, *database._logins.pop_all()):
             if engine is not None:
                 engine.dispose()
