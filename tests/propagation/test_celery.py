@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import Celery, Task, chain, group
+from celery import Celery, Task, chain, chord, group
+from celery.app.trace import build_tracer
 
 from orgtenancy import Organization, Tenancy, acting, current_session, embedded
+from orgtenancy.adapters import celery
 from orgtenancy.adapters.celery import for_organization, install
 from orgtenancy.errors import (
     ConfigurationError,
@@ -21,6 +23,7 @@ from orgtenancy.errors import (
 from orgtenancy.propagation.carried import HEADER
 from tests.propagation import celery_tasks
 from tests.propagation.celery_tasks import make_app
+from tests.propagation.dramatiq_actors import NOWHERE
 from tests.propagation.support import bound, marks, note, written
 
 Two = tuple[Organization, Organization]
@@ -135,6 +138,23 @@ def test_a_producer_cannot_publish_for_another_organization_by_mistake(
     assert [headers[HEADER]["organization_id"] for headers in published(app)] == [b.id] * 2
 
 
+def test_the_body_of_a_chord_is_of_the_organization_of_its_tasks(
+    app: Celery, two_organizations: Two
+) -> None:
+    write, control = app.tasks["write"], app.tasks["look"]
+    tasks = [write.s("x").set(**for_organization(one.id)) for one in two_organizations]
+    with pytest.raises(OrganizationMismatch):
+        chord(tasks)(write.si("all"))
+    published(app)
+    chord(tasks)(control.si("nobody"))
+    assert len(published(app)) == 2
+    body = write.si("all")
+    options: dict[str, Any] = {"chord": body, **for_organization(two_organizations[0].id)}
+    app.send_task("write", ("x",), **options)
+    published(app)
+    assert body.options["headers"][HEADER]["organization_id"] == two_organizations[0].id
+
+
 def test_an_eager_task_works_as_in_a_worker(
     eager: Celery, tenancy: Tenancy, two_organizations: Two
 ) -> None:
@@ -189,6 +209,19 @@ def test_an_eager_task_for_a_closed_organization_is_refused(
     tenancy.organizations.resume(a.id)
     tenancy.organizations.unfence(b.id)
     assert marks(tenancy, a) + marks(tenancy, b) == []
+
+
+def test_a_task_is_put_off_while_the_registry_cannot_be_read(
+    app: Celery, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = for_organization(organization.id)["headers"]
+    run: Any = build_tracer("write", app.tasks["write"], app=app)
+    with Tenancy(NOWHERE) as unreachable:
+        monkeypatch.setitem(celery._tenancies, app, unreachable)
+        outcome = run("1", ("late",), {}, {"id": "1", "headers": headers})
+    assert outcome.info.state == "RETRY"
+    (message,) = published(app)
+    assert (message["id"], message[HEADER]["postponed"]) == ("1", 1)
 
 
 def test_a_task_that_is_called_works_in_the_context_of_its_caller(

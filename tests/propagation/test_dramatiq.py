@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import GroupCallbacks
+from dramatiq.rate_limits.backends import StubBackend as RateLimiterBackend
+from dramatiq.results import ResultMissing, Results
+from dramatiq.results.backends import StubBackend
 
 from orgtenancy import Organization, Settings, Tenancy, acting, embedded
 from orgtenancy.adapters.dramatiq import MessageRefused, for_organization, install
@@ -20,6 +25,11 @@ from orgtenancy.errors import (
 )
 from tests.propagation import dramatiq_actors
 from tests.propagation.support import eventually, marks, note, wait_for, written
+
+dramatiq_group: Any = dramatiq.group
+result_backend: Any = StubBackend
+result_middleware: Any = Results
+rate_limits: Any = RateLimiterBackend
 
 Two = tuple[Organization, Organization]
 
@@ -171,6 +181,51 @@ def test_a_message_for_an_organization_that_is_fenced_is_put_off(
     eventually(lambda: marks(tenancy, organization))
     assert written(tenancy, organization) == [note(organization, "late", "dramatiq:write_mark")]
     assert host.dead == []
+
+
+def test_a_delayed_message_that_carries_nothing_is_dead_when_its_time_comes(
+    host: Host, tenancy: Tenancy, organization: Organization
+) -> None:
+    message = host.actors["write_mark"].message("lost")
+    delayed = message.copy(
+        queue_name="default.DQ", options={"eta": int(time.time() * 1000) - 1_000}
+    )
+    host.broker.queues["default.DQ"].put(delayed.encode())
+    eventually(lambda: host.dead)
+    assert host.dead == ["write_mark"]
+    assert marks(tenancy, organization) == []
+
+
+def test_a_message_that_is_put_off_has_no_result_yet(
+    host: Host, tenancy: Tenancy, organization: Organization
+) -> None:
+    results = result_backend()
+    host.broker.add_middleware(result_middleware(backend=results, store_results=True))
+    tenancy.organizations.fence(organization.id)
+    options = for_organization(organization.id)
+    message = host.actors["write_mark"].send_with_options(args=("late",), **options)
+    eventually(lambda: host.broker.queues["default.DQ"].unfinished_tasks)
+    with pytest.raises(ResultMissing):
+        results.get_result(message)
+    tenancy.organizations.unfence(organization.id)
+    eventually(lambda: marks(tenancy, organization))
+    assert results.get_result(message, block=True, timeout=10_000) == "late"
+
+
+def test_what_a_group_calls_when_it_is_done_is_of_its_organization(
+    host: Host, two_organizations: Two
+) -> None:
+    host.broker.add_middleware(GroupCallbacks(rate_limits()))
+    write = host.actors["write_mark"]
+    messages = [
+        write.message_with_options(args=("x",), **for_organization(one.id))
+        for one in two_organizations
+    ]
+    over_both: Any = dramatiq_group(messages, broker=host.broker)
+    over_both.add_completion_callback(write.message("done"))
+    with pytest.raises(MessageRefused) as refused:
+        over_both.run()
+    assert isinstance(refused.value.__cause__, OrganizationMismatch)
 
 
 def test_an_actor_is_not_run_while_the_registry_cannot_be_read(

@@ -16,8 +16,9 @@ def rotate_keys(): ...
 Organization, actor and origin travel in the headers of the message. Publishing without an
 organization is refused, and so is a message without one, where it arrives. The worker looks
 in the registry before it begins: a task for an organization that is fenced or being set up
-is put off, and fails if the organization is unknown, suspended or archived. Retries, chains,
-groups, chords and error callbacks stay in the organization of the task they come from.
+is put off, as it is while the registry cannot be read. It fails if the organization is
+unknown, suspended or archived. Retries, chains, groups, chords and error callbacks stay in
+the organization of the task they come from.
 
 A broker is trusted: whoever can write into it can work for every organization.
 """
@@ -33,6 +34,8 @@ from weakref import WeakKeyDictionary
 
 from celery import Celery, Task
 from celery.exceptions import Retry
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orgtenancy.context import organization_var
 from orgtenancy.errors import ConfigurationError, OrganizationUnavailable
@@ -53,6 +56,9 @@ else:
 # Of Celery itself: it removes old results, whosever they were.
 _OWN_CONTROL_TASKS = frozenset({"celery.backend_cleanup"})
 _ENTERED = "_orgtenancy_entered"
+
+# While a server starts again, the registry cannot be read.
+_UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
 
 _tenancies: WeakKeyDictionary[Celery, Tenancy] = WeakKeyDictionary()
 
@@ -96,16 +102,16 @@ class OrganizationTask(_Task):
         with ExitStack() as bound:
             try:
                 bound.enter_context(working_for(_tenancy_of(self.app), carried, origin=origin))
-            except OrganizationUnavailable as error:
-                if carried is None or error.retry_after is None or request.is_eager:
+            except (OrganizationUnavailable, *_UNREACHABLE) as error:
+                retry_after = getattr(error, "retry_after", 1)
+                if carried is None or retry_after is None or request.is_eager:
                     raise
-                self._put_off(request, carried, error, error.retry_after)
+                self._put_off(request, carried, error, retry_after)
             return self.run(*args, **kwargs)
 
-    def _put_off(
-        self, request: Any, carried: Carried, error: OrganizationUnavailable, retry_after: int
-    ) -> None:
-        # Not `retry`, which counts: how long an organization is fenced is not the task's fault.
+    def _put_off(self, request: Any, carried: Carried, error: Exception, retry_after: int) -> None:
+        # Not `retry`, which counts: how long an organization is fenced, or the registry out of
+        # reach, is not the task's fault.
         later, delay = carried.postpone(retry_after)
         headers = {**(request.headers or {}), **later.headers()}
         again = self.signature_from_request(request, countdown=delay, headers=headers)
@@ -177,7 +183,8 @@ def _send_task(app: Celery, send: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(send)
     def send_task(name: str, *arguments: Any, **options: Any) -> Any:
         task = options.get("task_type") or app.tasks.get(name)
-        options["headers"] = _headers_to_publish(app, name, task, options.get("headers"))
+        headers = options["headers"] = _headers_to_publish(app, name, task, options.get("headers"))
+        _stamp_chord(app, Carried.from_headers(headers), options.get("chord"))
         return send(name, *arguments, **options)
 
     return send_task
@@ -197,6 +204,16 @@ def _headers_to_publish(
         name=name,
     )
     return {**(given or {}), **carried.headers()}
+
+
+def _stamp_chord(app: Celery, carried: Carried | None, body: Any) -> None:
+    # Whoever ends last publishes the body: it is to say itself for whom it is.
+    if body is None or carried is None or carried.organization_id is None:
+        return
+    name = body["task"]  # a signature is a dictionary, in the producer and in a message
+    if not _is_control(cast("OrganizationTask | None", app.tasks.get(name))):
+        headers = body["options"]["headers"] = dict(body["options"].get("headers") or {})
+        carried.follow(headers, name=name)
 
 
 def _carried_by_current_task(app: Celery) -> Carried | None:

@@ -27,13 +27,14 @@ A broker is trusted: whoever can write into it can work for every organization.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from threading import local
+from threading import current_thread, local
 from typing import TYPE_CHECKING, Any
 
 from dramatiq import Broker, Message, Middleware
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import ActorNotFound
 from dramatiq.middleware import MiddlewareError, SkipMessage
+from dramatiq.worker import ConsumerThread
 
 from orgtenancy.errors import (
     ConfigurationError,
@@ -80,13 +81,20 @@ class OrganizationMiddleware(Middleware):
         Raises:
             MessageRefused: If no organization is bound, or another than it carries.
         """
+        if isinstance(current_thread(), ConsumerThread):
+            return  # it was sent, and comes back when its delay is over
         try:
+            is_control = _is_control(broker, message.actor_name)
             carried = to_publish(
                 Carried.from_headers(message.options),
                 None,
-                is_control=_is_control(broker, message.actor_name),
+                is_control=is_control,
                 name=message.actor_name,
             )
+            if not is_control:
+                for callback in message.options.get("group_completion_callbacks") or ():
+                    if not _is_control(broker, callback["actor_name"]):
+                        carried.follow(callback["options"], name=callback["actor_name"])
         except Exception as error:  # dramatiq would log it, and send the message
             raise MessageRefused(str(error)) from error
         message.options.update(carried.headers())
@@ -103,6 +111,7 @@ class OrganizationMiddleware(Middleware):
         except (IsolationError, RegistryError) as error:
             if isinstance(error, OrganizationUnavailable) and error.retry_after is not None:
                 _put_off(broker, message, error.retry_after)
+                message.options["store_results"] = False  # it has none yet
                 raise SkipMessage(str(error)) from error
             message.fail()
             message.options["max_retries"] = 0  # it would be refused again

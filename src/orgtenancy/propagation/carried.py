@@ -85,6 +85,27 @@ class Carried(BaseModel):
         """Return it as headers of a message: plain values, for any serializer."""
         return {HEADER: self.model_dump(mode="json")}
 
+    def follow(self, headers: dict[str, Any], *, name: str) -> None:
+        """Put it on a message that follows from the one that carries it, if that has none.
+
+        Args:
+            headers: Those of the message that follows.
+            name: What that is called, for the error.
+
+        Raises:
+            OrganizationContextMissing: If nobody can read what is there.
+            OrganizationMismatch: If it is for another organization.
+        """
+        given = self.from_headers(headers)
+        if given is None:
+            headers.update(self.headers())
+        elif given.organization_id != self.organization_id:
+            raise OrganizationMismatch(
+                f"{name!r} of organization {given.organization_id!r} was to follow from work of "
+                f"{self.organization_id!r}: let it be of the control side",
+                organization_id=self.organization_id,
+            )
+
     def postpone(self, retry_after: int) -> tuple[Self, int]:
         """Return what is carried the next time, and in how many seconds that is.
 
