@@ -305,9 +305,9 @@ MUTATIONS = (
             ("a session's SET", "{_START} set \\s+", "{_START} set_nothing \\s+"),
             ("LISTEN and LOAD", "(?: listen | load ) \\b", "(?: lost ) \\b"),
             ("PREPARE", "{_START} prepare \\s+", "{_START} prepare_nothing \\s+"),
-            ("set_config", "\\b set_config \\s*", "\\b set_nothing \\s*"),
+            ("set_config", "\\b set_config ", "\\b set_nothing "),
             ("a session's advisory lock", "pg_(?:try_)?advisory_lock (", "pg_(?:x)advisory_lock ("),
-            ("a temporary table", "temp (?:orary)? \\b\n", "temp_nothing \\b\n"),
+            ("a temporary table", "\\b create \\s+", "\\b create_nothing \\s+"),
             ("a cursor that outlives its transaction", "_holds(text) and", "False and"),
             ("a statement behind a comment", '(("/*" in text or "--" in text) and', "(False and"),
         )
@@ -359,6 +359,20 @@ MUTATIONS = (
         "database/engines.py",
         "    os.register_at_fork(after_in_child=forget)\n",
         "",
+        ("database/test_fork.py",),
+    ),
+    Mutation(
+        "a forked process works for nobody",
+        "context.py",
+        "after_in_child=_forget_after_fork",
+        "after_in_child=lambda: None",
+        ("database/test_fork.py",),
+    ),
+    Mutation(
+        "a forked process cannot use its parent's connections",
+        "database/driver.py",
+        "        if os.getpid() != self.process:\n",
+        "        if False:\n",
         ("database/test_fork.py",),
     ),
     Mutation(
