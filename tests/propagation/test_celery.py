@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, Task, chain, chord, group
+from celery.app.task import Context
 from celery.app.trace import build_tracer
 
 from orgtenancy import Organization, Tenancy, acting, current_session, embedded
@@ -153,6 +154,41 @@ def test_the_body_of_a_chord_is_of_the_organization_of_its_tasks(
     app.send_task("write", ("x",), **options)
     published(app)
     assert body.options["headers"][HEADER]["organization_id"] == two_organizations[0].id
+
+
+def test_callbacks_say_themselves_for_whom_they_are(
+    app: Celery, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    a, b = two_organizations
+    write, control = app.tasks["write"], app.tasks["look"]
+    callback = write.si("done")
+    for organization in (a, b):  # what is published once does not keep it
+        with tenancy.organization(organization):
+            write.apply_async(("x",), link=callback, link_error=[callback, control.si("nobody")])
+    assert callback.options == {}
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("celery")
+        for organization in (a, b):
+            message = queue.get_nowait()
+            message.ack()
+            _, _, embedded_ = message.payload
+            found = [
+                one["options"].get("headers", {}).get(HEADER, {}).get("organization_id")
+                for one in embedded_["callbacks"] + embedded_["errbacks"]
+            ]
+            assert found == [organization.id, organization.id, None]
+        queue.close()
+    with pytest.raises(OrganizationMismatch), tenancy.organization(a):
+        write.apply_async(("x",), link_error=write.si("y").set(**for_organization(b.id)))
+    assert published(app) == []
+
+
+def test_an_error_callback_that_the_main_process_calls_works_for_the_task_that_failed(
+    app: Celery, tenancy: Tenancy, organization: Organization
+) -> None:
+    request = Context(headers=for_organization(organization.id)["headers"])
+    app.tasks["on_error"](request, ValueError("x"), None, "killed")
+    assert marks(tenancy, organization) == ["killed: ValueError"]
 
 
 def test_an_eager_task_works_as_in_a_worker(

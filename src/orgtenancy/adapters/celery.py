@@ -33,7 +33,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
 from celery import Celery, Task
+from celery.app.task import Context
+from celery.canvas import maybe_signature
 from celery.exceptions import Retry
+from celery.utils.functional import maybe_list
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -120,10 +123,14 @@ class OrganizationTask(_Task):
         raise Retry(str(error), exc=error, when=seconds, sig=again) from error
 
     def _call_as_function(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        # An error callback is called by the worker, after the body of the task that failed.
+        if organization_var.get() is not None or _is_control(self):
+            return super().__call__(*args, **kwargs)
+        # An error callback is called by the worker, after the body of the task that failed; or,
+        # where that was killed, by the worker's main process, with the task's request.
         carried = _carried_by_current_task(self.app)
-        is_bound = organization_var.get() is not None
-        if is_bound or _is_control(self) or carried is None or carried.organization_id is None:
+        if carried is None and args and isinstance(args[0], Context):
+            carried = Carried.from_headers(args[0].headers)
+        if carried is None or carried.organization_id is None:
             return super().__call__(*args, **kwargs)
         with working_for(_tenancy_of(self.app), carried, origin=f"celery:{self.name}"):
             return super().__call__(*args, **kwargs)
@@ -184,7 +191,13 @@ def _send_task(app: Celery, send: Callable[..., Any]) -> Callable[..., Any]:
     def send_task(name: str, *arguments: Any, **options: Any) -> Any:
         task = options.get("task_type") or app.tasks.get(name)
         headers = options["headers"] = _headers_to_publish(app, name, task, options.get("headers"))
-        _stamp_chord(app, Carried.from_headers(headers), options.get("chord"))
+        carried = Carried.from_headers(headers)
+        if carried is not None and carried.organization_id is not None:
+            _stamp_chord(app, carried, options.get("chord"))
+            for callbacks in ("link", "link_error"):
+                if options.get(callbacks):
+                    found = maybe_list(options[callbacks])
+                    options[callbacks] = [_stamped(app, carried, one) for one in found]
         return send(name, *arguments, **options)
 
     return send_task
@@ -206,14 +219,23 @@ def _headers_to_publish(
     return {**(given or {}), **carried.headers()}
 
 
-def _stamp_chord(app: Celery, carried: Carried | None, body: Any) -> None:
-    # Whoever ends last publishes the body: it is to say itself for whom it is.
-    if body is None or carried is None or carried.organization_id is None:
-        return
-    name = body["task"]  # a signature is a dictionary, in the producer and in a message
-    if not _is_control(cast("OrganizationTask | None", app.tasks.get(name))):
-        headers = body["options"]["headers"] = dict(body["options"].get("headers") or {})
-        carried.follow(headers, name=name)
+def _stamp_chord(app: Celery, carried: Carried, body: Any) -> None:
+    # Whoever ends last publishes the body: it is to say itself for whom it is. The tasks of
+    # a chord have one and the same body, and so do not differ.
+    if body is not None:
+        body["options"] = _stamped(app, carried, body)["options"]
+
+
+def _stamped(app: Celery, carried: Carried, callback: Any) -> Any:
+    """Return a callback that says for whom it is, wherever it is published."""
+    name = callback["task"]  # a signature is a dictionary, in the producer and in a message
+    if _is_control(cast("OrganizationTask | None", app.tasks.get(name))):
+        return callback
+    headers = dict(callback["options"].get("headers") or {})
+    carried.follow(headers, name=name)
+    stamped: Any = maybe_signature(callback, app=app, clone=True)
+    stamped["options"] = {**callback["options"], "headers": headers}
+    return stamped
 
 
 def _carried_by_current_task(app: Celery) -> Carried | None:
