@@ -34,7 +34,6 @@ from weakref import WeakKeyDictionary
 
 from celery import Celery, Task
 from celery.app.task import Context
-from celery.canvas import maybe_signature
 from celery.exceptions import Retry
 from celery.utils.functional import maybe_list
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -193,11 +192,15 @@ def _send_task(app: Celery, send: Callable[..., Any]) -> Callable[..., Any]:
         headers = options["headers"] = _headers_to_publish(app, name, task, options.get("headers"))
         carried = Carried.from_headers(headers)
         if carried is not None and carried.organization_id is not None:
-            _stamp_chord(app, carried, options.get("chord"))
-            for callbacks in ("link", "link_error"):
-                if options.get(callbacks):
-                    found = maybe_list(options[callbacks])
-                    options[callbacks] = [_stamped(app, carried, one) for one in found]
+            if (body := options.get("chord")) is not None:
+                # All tasks of a chord publish one and the same body: it is not copied.
+                body["options"] = _options_after(app, carried, body)
+            for kind in ("link", "link_error"):
+                if options.get(kind):
+                    options[kind] = [
+                        {**one, "options": _options_after(app, carried, one)}
+                        for one in maybe_list(options[kind])
+                    ]
         return send(name, *arguments, **options)
 
     return send_task
@@ -219,23 +222,14 @@ def _headers_to_publish(
     return {**(given or {}), **carried.headers()}
 
 
-def _stamp_chord(app: Celery, carried: Carried, body: Any) -> None:
-    # Whoever ends last publishes the body: it is to say itself for whom it is. The tasks of
-    # a chord have one and the same body, and so do not differ.
-    if body is not None:
-        body["options"] = _stamped(app, carried, body)["options"]
-
-
-def _stamped(app: Celery, carried: Carried, callback: Any) -> Any:
-    """Return a callback that says for whom it is, wherever it is published."""
-    name = callback["task"]  # a signature is a dictionary, in the producer and in a message
-    if _is_control(cast("OrganizationTask | None", app.tasks.get(name))):
-        return callback
-    headers = dict(callback["options"].get("headers") or {})
-    carried.follow(headers, name=name)
-    stamped: Any = maybe_signature(callback, app=app, clone=True)
-    stamped["options"] = {**callback["options"], "headers": headers}
-    return stamped
+def _options_after(app: Celery, carried: Carried, callback: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of what follows from a task: it says for whom, whoever publishes it."""
+    name: str = callback["task"]  # a signature is a dictionary, in the producer and in a message
+    options = dict(callback["options"])
+    if not _is_control(cast("OrganizationTask | None", app.tasks.get(name))):
+        headers = options["headers"] = dict(options.get("headers") or {})
+        carried.follow(headers, name=name)
+    return options
 
 
 def _carried_by_current_task(app: Celery) -> Carried | None:
