@@ -202,6 +202,17 @@ def test_work_that_fails_is_looked_at_too(world: Tenancy, two: Two) -> None:
         raise ValueError("isolated, but it fails")
 
 
+def test_an_interruption_is_not_replaced_by_what_has_changed(world: Tenancy, two: Two) -> None:
+    def work() -> None:
+        own(world, "DELETE FROM public.shared")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught, isolated(world, two[0]):
+        work()
+    (note,) = caught.value.__notes__
+    assert "table 'shared' had 1 row, has 0" in note
+
+
 def test_without_a_name_nothing_may_change(
     tenancy: Tenancy, organization: Organization, assert_isolated: AssertIsolated
 ) -> None:

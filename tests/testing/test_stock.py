@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import MetaData, text
+from sqlalchemy.exc import DBAPIError
 
 from orgtenancy import Organization, OrganizationModule, Tenancy, embedded
 from orgtenancy.errors import OrganizationNotFound
 from orgtenancy.schemas.spares import SpareCounts
 from orgtenancy.testing import Stock
+from orgtenancy.testing.cleaning import clean
 from orgtenancy.testing.stock import lent
 from tests.schemas.conftest import make_module
 from tests.schemas.databases import fresh_database
@@ -30,6 +32,8 @@ op.create_table(
     sa.Column("previous_id", sa.Integer, sa.ForeignKey("orders.id")),
 )
 op.execute("INSERT INTO plans VALUES (1, 'free'), (2, 'paid')")
+op.execute("CREATE MATERIALIZED VIEW ordered AS SELECT plan_id FROM orders")
+op.execute("CREATE MATERIALIZED VIEW busy AS SELECT count(*) FROM ordered")
 """
 
 
@@ -253,6 +257,43 @@ def test_one_whose_written_rows_were_changed_is_not_given_back(
     (organization,) = stock.take()
     write(seeded, organization, statement)
     assert not stock.give_back(organization)
+
+
+@pytest.mark.parametrize("rows", [1, 50_000])
+def test_materialized_views_show_no_rows_that_are_gone(seeded: Tenancy, rows: int) -> None:
+    (organization,) = Stock(seeded).take()
+    schema = organization.schema_name
+    write(
+        seeded,
+        organization,
+        f"INSERT INTO orders (plan_id) SELECT 1 FROM generate_series(1, {rows})",
+    )
+    for view in ("ordered", "busy"):
+        own(seeded, f'REFRESH MATERIALIZED VIEW "{schema}".{view}')
+    clean(seeded, organization)
+    with seeded.session(organization) as session:
+        assert session.scalar(text("SELECT count(*) FROM ordered")) == 0
+        assert session.scalar(text("SELECT count FROM busy")) == 0
+
+
+def test_tables_of_other_schemas_are_not_emptied_with_those_of_an_organization(
+    seeded: Tenancy,
+) -> None:
+    (organization,) = Stock(seeded).take()
+    write(
+        seeded,
+        organization,
+        "INSERT INTO orders (plan_id) SELECT 1 FROM generate_series(1, 50_000)",
+    )
+    own(
+        seeded,
+        f'CREATE TABLE public.shipments (order_id int REFERENCES "{organization.schema_name}"'
+        ".orders); INSERT INTO public.shipments VALUES (1)",
+    )
+    with pytest.raises(DBAPIError, match="foreign key"):
+        clean(seeded, organization)
+    with seeded._database.admin_engine.begin() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM public.shipments")) == 1
 
 
 def test_those_that_were_not_given_back_are_dropped_at_the_end(seeded: Tenancy) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from orgtenancy import Organization, Tenancy
 from orgtenancy.context import organization_var
 from orgtenancy.naming import REGISTRY_SCHEMA, SCHEMA_PREFIX, SPARE_PREFIX
-from orgtenancy.testing.contents import Relation, Rows, definitions, relations, rows
+from orgtenancy.testing.contents import Kind, Relation, Rows, definitions, relations, rows
 from orgtenancy.testing.pooled import idle_connections, watch_pools
 
 #: What is at a place, by a name of the place for people.
@@ -100,7 +100,11 @@ def isolated(tenancy: Tenancy, *organizations: Organization | str) -> Iterator[N
         raise
     finally:
         if changes := _changes(before, _look(tenancy, named)):
-            raise NotIsolated(named, changes) from failure
+            told = NotIsolated(named, changes)
+            if failure is not None and not isinstance(failure, Exception):
+                failure.add_note(str(told))  # Ctrl-C goes on to whom it is for
+            else:
+                raise told from failure
 
 
 def _look(tenancy: Tenancy, named: Sequence[str]) -> _Found:
@@ -135,9 +139,8 @@ def _contents(connection: Connection, schemas: Sequence[str]) -> _Found:
     counted = dict(zip(written, rows(connection, written), strict=True))
     found: dict[str, object] = {}
     for one in listed:
-        kind = "sequence" if one.is_sequence else "table"
-        state = one.last_value if one.is_sequence else counted.get(one, Rows(0, 0))
-        found[f"{_place(one.schema)}: {kind} {one.name!r}"] = state
+        state = one.last_value if one.kind is Kind.SEQUENCE else counted.get(one, Rows(0, 0))
+        found[f"{_place(one.schema)}: {one.kind} {one.name!r}"] = state
     return found
 
 

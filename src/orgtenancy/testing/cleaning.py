@@ -8,7 +8,7 @@ from psycopg import sql
 from sqlalchemy import Connection
 
 from orgtenancy import Organization, Tenancy
-from orgtenancy.testing.contents import Relation, driver_text, relations, rows
+from orgtenancy.testing.contents import Kind, Relation, driver_text, relations, rows
 
 # The table that says at which revisions a schema is.
 _VERSIONS = "alembic_version"
@@ -36,29 +36,33 @@ def clean(tenancy: Tenancy, *organizations: Organization) -> None:
 def empty(
     connection: Connection, found: Sequence[Relation], keep: Collection[str] = frozenset()
 ) -> bool:
-    """Take the rows out of tables of one schema, and set sequences back.
+    """Take the rows out of tables of one schema, refresh its views, and set sequences back.
 
     Args:
         connection: A connection of the owner, in a transaction.
-        found: The schema's tables and sequences.
+        found: The schema's relations.
         keep: Names of those that are left alone.
 
     Returns:
-        Whether tables were truncated, which makes them anew.
+        Whether any was truncated or refreshed, which makes it anew.
     """
-    written = [one for one in found if one.size and one.name not in keep]
+    others = [one for one in found if one.name not in keep]
+    written = [one for one in others if one.size]
     counted = rows(connection, written)
     full = [one for one, its in zip(written, counted, strict=True) if its.count]
-    used = [one for one in found if one.last_value is not None and one.name not in keep]
-    truncates = any(one.size > _LARGE or one.has_triggers for one in full)
-    statements = [_restart(one) for one in used]
+    tables = [one for one in full if one.kind is Kind.TABLE]
+    views = [one for one in full if one.kind is Kind.MATERIALIZED_VIEW]
+    truncates = any(one.size > _LARGE or one.has_triggers for one in tables)
+    statements = [_restart(one) for one in others if one.last_value is not None]
     if truncates:
-        statements.append(_truncation(full))
-    elif full:
-        statements.append(_deletion(full))
+        # All of them, for their foreign keys: CASCADE would empty tables of other schemas too.
+        statements.append(_truncation([one for one in others if one.kind is Kind.TABLE]))
+    elif tables:
+        statements.append(_deletion(tables))
+    statements += [_refreshment(one) for one in views]
     if statements:
         connection.exec_driver_sql(driver_text(sql.SQL("; ").join(statements)))
-    return truncates
+    return truncates or bool(views)
 
 
 def _restart(sequence: Relation) -> sql.Composable:
@@ -80,6 +84,8 @@ def _deletion(tables: Sequence[Relation]) -> sql.Composable:
 
 def _truncation(tables: Sequence[Relation]) -> sql.Composable:
     # It fires no trigger for rows, and does not need to read them.
-    return sql.SQL("TRUNCATE {} CASCADE").format(
-        sql.SQL(", ").join(table.identifier for table in tables)
-    )
+    return sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(one.identifier for one in tables))
+
+
+def _refreshment(view: Relation) -> sql.Composable:
+    return sql.SQL("REFRESH MATERIALIZED VIEW {}").format(view.identifier)

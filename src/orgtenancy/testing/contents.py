@@ -9,28 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from psycopg import sql
 from sqlalchemy import Connection, text
 
 
+class Kind(StrEnum):
+    """What a relation is."""
+
+    TABLE = "table"
+    MATERIALIZED_VIEW = "materialized view"
+    SEQUENCE = "sequence"
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or a sequence.
+    """A table, a materialized view or a sequence.
 
     Attributes:
         schema: Its schema.
         name: Its name.
-        is_sequence: Whether it is a sequence.
-        size: Bytes of a table: none where no row was ever written since it was made or
-            truncated.
+        kind: Which of them it is.
+        size: Bytes of a table or view: none where no row was ever written since it was made
+            or truncated.
         last_value: A sequence's, or None if it was not used yet.
         has_triggers: Whether the host's own triggers would hear of a deletion.
     """
 
     schema: str
     name: str
-    is_sequence: bool
+    kind: Kind
     size: int
     last_value: int | None
     has_triggers: bool
@@ -56,7 +65,8 @@ class Rows:
 
 # By `pg_depend`, which has an index by schema; `pg_class` has none.
 _RELATIONS = text("""
-    SELECT n.nspname, c.relname, c.relkind = 'S',
+    SELECT n.nspname, c.relname,
+        CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'm' THEN 'materialized view' ELSE 'table' END,
         CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) ELSE 0 END,
         CASE WHEN c.relkind = 'S' THEN pg_sequence_last_value(c.oid) END,
         EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
@@ -65,7 +75,7 @@ _RELATIONS = text("""
         AND d.classid = 'pg_class'::regclass
     JOIN pg_class c ON c.oid = d.objid
     WHERE n.nspname = ANY(:schemas) AND c.relkind IN ('r', 'm', 'S')
-    ORDER BY n.nspname, c.relname
+    ORDER BY n.nspname, c.oid
 """)
 
 # Without the schema's own row, which a claim renames: its rights are told by their value.
@@ -123,13 +133,14 @@ _ROLE = text("""
 
 
 def relations(connection: Connection, schemas: Sequence[str]) -> list[Relation]:
-    """Return the tables and sequences of some schemas, in their order.
+    """Return the tables, materialized views and sequences of some schemas, the oldest first.
 
     Args:
         connection: A connection of the owner, in a transaction.
         schemas: Their names; those that are not there are left out.
     """
-    return [Relation(*row) for row in connection.execute(_RELATIONS, {"schemas": list(schemas)})]
+    found = connection.execute(_RELATIONS, {"schemas": list(schemas)})
+    return [Relation(schema, name, Kind(kind), *rest) for schema, name, kind, *rest in found]
 
 
 def definitions(connection: Connection, schemas: Sequence[str]) -> dict[str, str]:
@@ -159,11 +170,11 @@ def rows(
     tables: Sequence[Relation],
     filters: Sequence[sql.Composable | None] = (),
 ) -> list[Rows]:
-    """Return the rows of some tables, in the same order.
+    """Return the rows of some tables and materialized views, in the same order.
 
     Args:
         connection: A connection of the owner, in a transaction.
-        tables: The tables.
+        tables: Which; one of no size may not be readable yet.
         filters: For each table a condition that its rows are to meet, or None; all are none
             if not given.
     """

@@ -28,6 +28,7 @@ from orgtenancy.registry.tables import organizations, spares
 from orgtenancy.schemas.waiting import limit_lock_wait
 from orgtenancy.testing.cleaning import empty
 from orgtenancy.testing.contents import (
+    Kind,
     Relation,
     Rows,
     definitions,
@@ -226,7 +227,7 @@ def lent(stock: Stock, tenancy: Tenancy, number: int) -> Iterator[tuple[Organiza
 
 def _wait_for_writers(connection: Connection, found: Iterable[Relation]) -> None:
     """Wait for the end of what is not committed: those rows would be met by the next test."""
-    if written := [one.identifier for one in found if one.size]:
+    if written := [one.identifier for one in found if one.size and one.kind is Kind.TABLE]:
         lock = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(written))
         connection.exec_driver_sql(driver_text(lock))
 
