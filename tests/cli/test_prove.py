@@ -206,6 +206,7 @@ def test_an_app_may_say_itself_how_it_is_asked(installed: Project, host: str) ->
     [
         ((), "for an app or callables"),
         (("--app", "WEB:app"), "--app needs --as"),
+        (("--callable", "WEB:names", "--request", "/items"), "for an --app after `prove`"),
         (("--app", "WEB:described", "--as", "WEB:headers"), "says itself how it is asked"),
     ],
 )

@@ -9,11 +9,14 @@ import asyncio
 import json
 import logging
 import threading
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+import anyio
 from anyio import to_thread
 from flask import Flask
 from flask import request as flask_request
@@ -26,6 +29,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 HEADER = "x-organization"
+SCHEMAS = text("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'org\\_proof-%'")
 keys = count(2_000_000_000)
 
 Owner = Engine
@@ -163,6 +167,29 @@ def trusting_websocket(owner: Owner) -> Any:
     return notes_app(Route("/notes", notes), WebSocketRoute("/live", live))
 
 
+def greeting_websocket(owner: Owner) -> Any:
+    """A websocket tells whoever opens it what the last request was about."""
+    last: list[str] = []
+
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_tell, socket)
+            await socket.receive()
+            tasks.cancel_scope.cancel()
+
+    async def _tell(socket: WebSocket) -> None:
+        while True:
+            await socket.send_json(last)
+            await anyio.sleep(0.01)
+
+    def notes(request: Request) -> Response:
+        last[:] = bodies(owner, asked_by(request))
+        return JSONResponse(last)
+
+    return notes_app(Route("/notes", notes), WebSocketRoute("/live", live))
+
+
 def websocket_of_anybody(owner: Owner) -> Any:
     """A websocket without credentials is the one before."""
     current: list[str] = []
@@ -207,6 +234,75 @@ def keys_of_anybody(owner: Owner) -> Any:
         return bodies(owner, asked_by(request))
 
     return notes_app(Route("/notes", notes), Route("/notes/{note_id}", note))
+
+
+def key_in_body(owner: Owner) -> Any:
+    """The same, where the key is in the body of a search."""
+    shown: dict[str, str] = {}
+
+    def notes(request: Request) -> Response:
+        found = [
+            (f"{asked_by(request)}.{n}", body)
+            for n, body in enumerate(bodies(owner, asked_by(request)))
+        ]
+        shown.update(found)
+        return JSONResponse([{"id": key, "body": body} for key, body in found])
+
+    async def search(request: Request) -> Response:
+        wanted = await request.json()
+        return JSONResponse(shown.get(wanted["note"]["id"]))
+
+    return notes_app(Route("/notes", notes), Route("/search", search, methods=["POST"]))
+
+
+def tidy_everywhere(owner: Owner) -> Any:
+    """What tidies up goes over all schemas, and deletes rows that nobody ever sees."""
+
+    def notes(request: Request) -> Response:
+        return JSONResponse(bodies(owner, asked_by(request)))
+
+    def tidy(request: Request) -> Response:
+        with owner.begin() as connection:
+            for schema in connection.scalars(SCHEMAS).all():
+                connection.execute(text(f'DELETE FROM "{schema}".notes WHERE id = 2'))
+        return JSONResponse({})
+
+    return notes_app(Route("/notes", notes), Route("/tidy", tidy, methods=["POST"]))
+
+
+def careful(owner: Owner) -> Any:
+    """Leaks nothing."""
+
+    def notes(request: Request) -> Response:
+        return JSONResponse(bodies(owner, asked_by(request)))
+
+    return notes_app(Route("/notes", notes))
+
+
+def endless(owner: Owner) -> Any:
+    """An answer that never ends."""
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        while True:
+            yield b"more\n"
+            time.sleep(0.01)
+
+    return app
+
+
+def limited(owner: Owner) -> Any:
+    """Answers the first requests of each, and then no more: it leaks nothing, and shows nothing."""
+    asked: Counter[str] = Counter()
+
+    def notes(request: Request) -> Response:
+        organization = asked_by(request)
+        asked[organization] += 1
+        if asked[organization] > 1:
+            return JSONResponse({}, 429)
+        return JSONResponse(bodies(owner, organization))
+
+    return notes_app(Route("/notes", notes))
 
 
 def logs_of_others(owner: Owner) -> Any:

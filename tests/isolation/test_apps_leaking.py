@@ -10,12 +10,18 @@ from psycopg import Connection
 from sqlalchemy import Engine, create_engine, event
 
 from orgtenancy import Tenancy, embedded
-from orgtenancy.testing.isolation import AppUnderProof, Finding, Verdict, WebSocket, prove
+from orgtenancy.testing.isolation import AppUnderProof, Ask, Finding, Verdict, WebSocket, prove
+from orgtenancy.testing.isolation.apps import AsMember, wsgi
 from orgtenancy.testing.isolation.leaks import requests as leaks
 from tests.isolation import leaking_apps as apps
 from tests.isolation.members import plant
 
-SOCKETS = [WebSocket("/live", ['{"text": "hello"}', '{"organization": "{other}"}'])]
+ASKING = '{"organization": "{other}"}'
+SOCKETS: dict[apps.Leaking, list[WebSocket]] = {
+    apps.greeting_websocket: [WebSocket("/live")],
+    apps.trusting_websocket: [WebSocket("/live", ['{"text": "hello"}', ASKING])],
+    apps.websocket_of_anybody: [WebSocket("/live", ['{"text": "hello"}'])],
+}
 
 # The bug, what finds it, and what it says.
 BUGS: list[tuple[apps.Leaking, Any, str]] = [
@@ -30,9 +36,12 @@ BUGS: list[tuple[apps.Leaking, Any, str]] = [
     (apps.thread_local_not_reset, leaks.kept_alive, "somebody of no organization saw"),
     (apps.background_from_global, leaks.afterwards, "stored"),
     (apps.trusting_websocket, leaks.beside_websocket, "websocket /live"),
+    (apps.greeting_websocket, leaks.beside_websocket, "websocket /live"),
     (apps.websocket_of_anybody, leaks.websocket_of_nobody, "somebody of no organization saw"),
     (apps.schema_of_query, leaks.foreign, "schema of another"),
     (apps.keys_of_anybody, leaks.foreign, "with another's note_id"),
+    (apps.key_in_body, leaks.foreign, "with another's id"),
+    (apps.tidy_everywhere, leaks.changing, "POST /tidy has changed notes of"),
     (apps.shared_cache, leaks.of_stranger, "somebody of no organization saw"),
     (apps.logs_of_others, leaks.in_turn, "the log"),
     (apps.path_remembered, leaks.timed_out, "saw"),
@@ -41,9 +50,11 @@ BUGS: list[tuple[apps.Leaking, Any, str]] = [
     (apps.not_reset_when_left, leaks.cancelled, "somebody of no organization saw"),
     (apps.not_reset_when_left, leaks.lost, "somebody of no organization saw"),
 ]
-REQUESTS: dict[apps.Leaking, list[str]] = {
+REQUESTS: dict[apps.Leaking, list[str | Ask]] = {
     apps.background_from_global: ["POST /notes?body={mark}"],
     apps.keys_of_anybody: ["/notes", "/notes/{note_id}"],
+    apps.key_in_body: ["/notes", Ask("POST", "/search", json={"note": {"id": "{id}"}})],
+    apps.tidy_everywhere: ["/notes", "POST /tidy"],
 }
 
 
@@ -59,13 +70,15 @@ def owner(server: embedded.EmbeddedServer) -> Iterator[Engine]:
     engine.dispose()
 
 
-def attacked(tenancy: Tenancy, bug: apps.Leaking, owner: Engine, leak: Any) -> Finding:
+def attacked(
+    tenancy: Tenancy, bug: apps.Leaking, owner: Engine, leak: Any, as_member: AsMember = apps.named
+) -> Finding:
     app = AppUnderProof(
         bug(owner),
-        as_member=apps.named,
+        as_member=as_member,
         plant=plant,
         requests=REQUESTS.get(bug, ["/notes"]),
-        websockets=SOCKETS if "websocket" in bug.__name__ else (),
+        websockets=SOCKETS.get(bug, ()),
     )
     (finding,) = prove(tenancy, (), app=app, app_leaks=[leak]).findings
     return finding
@@ -87,3 +100,32 @@ def test_a_planted_bug_of_an_app_is_found(
 
 def test_every_leak_of_apps_finds_a_planted_bug() -> None:
     assert {leak.name for _, leak, _ in BUGS} == {leak.name for leak in leaks.APP_LEAKS[1:]}
+
+
+@pytest.mark.parametrize("leak", [leaks.in_turn, leaks.at_once, leaks.changing])
+def test_an_app_that_soon_answers_nobody_is_not_called_held(
+    notes_tenancy: Tenancy, owner: Engine, leak: Any
+) -> None:
+    finding = attacked(notes_tenancy, apps.limited, owner, leak)
+    assert finding.verdict is Verdict.UNCLEAR, finding
+    assert "0 of them with their own mark" in finding.evidence
+
+
+@pytest.mark.parametrize("leak", [leaks.foreign, leaks.of_stranger])
+def test_names_of_headers_are_the_same_in_capitals(
+    notes_tenancy: Tenancy, owner: Engine, leak: Any
+) -> None:
+    def as_member(organization: str) -> dict[str, str]:
+        return {apps.HEADER.title(): organization}
+
+    finding = attacked(notes_tenancy, apps.careful, owner, leak, as_member)
+    assert finding.verdict is Verdict.HELD, finding
+
+
+def test_an_answer_that_never_ends_is_unclear_and_left(
+    notes_tenancy: Tenancy, owner: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wsgi, "DEADLINE", 0.3)
+    finding = attacked(notes_tenancy, apps.endless, owner, leaks.in_turn)
+    assert finding.verdict is Verdict.UNCLEAR, finding
+    assert "TimeoutError" in finding.evidence

@@ -216,6 +216,8 @@ def test_a_proof_that_left_something_out_is_held_and_one_that_is_unclear_is_not(
     assert report(Verdict.HELD, Verdict.LEFT_OUT).is_held
     assert not report(Verdict.HELD, Verdict.UNCLEAR).is_held
     assert not report(Verdict.HELD, Verdict.BROKEN).is_held
+    assert not report(Verdict.LEFT_OUT).is_held
+    assert not report().is_held
 
 
 def test_a_report_names_subject_counts_and_evidence(tenancy: Tenancy) -> None:

@@ -78,6 +78,10 @@ def prove(
 
     if own_only and not (app or callables):
         raise typer.BadParameter("--own-only is for an app or callables")
+    if app is None and (as_member or request or websocket):
+        raise typer.BadParameter("--as, --request and --websocket are for an --app after `prove`")
+    if plant and not (app or callables):
+        raise typer.BadParameter("--plant is for an app or callables")
     under_proof = None if app is None else _under_proof(app, as_member, request, websocket)
     functions = [_function(place) for place in callables or ()]
     plants = None if plant is None else _function(plant)

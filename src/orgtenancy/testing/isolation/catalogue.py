@@ -234,6 +234,16 @@ def _reason_to_doubt(world: World, way: Leak) -> str | None:
 
 
 def _try(world: World, leak: Leak) -> tuple[Verdict, str]:
+    verdict, evidence = _tried(world, leak)
+    if verdict is not Verdict.BROKEN:
+        try:
+            world.check_stored()
+        except Leaked as leaked:
+            return Verdict.BROKEN, f"stored: {leaked}"
+    return verdict, evidence
+
+
+def _tried(world: World, leak: Leak) -> tuple[Verdict, str]:
     try:
         # In a context of its own: what is bound there is no other leak's concern.
         evidence = Context().run(_run, world, leak)
@@ -243,10 +253,6 @@ def _try(world: World, leak: Leak) -> tuple[Verdict, str]:
         return Verdict.BROKEN, str(leaked)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other leaks are tried
         return Verdict.UNCLEAR, where(error)
-    try:
-        world.check_stored()
-    except Leaked as leaked:
-        return Verdict.BROKEN, f"stored: {leaked}"
     return Verdict.HELD, evidence or _NOTHING
 
 

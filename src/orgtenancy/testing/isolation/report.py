@@ -54,8 +54,8 @@ class Report:
 
     @property
     def is_held(self) -> bool:
-        """Whether every leak that was tried was held, and none is unclear."""
-        return not self.of(Verdict.BROKEN, Verdict.UNCLEAR)
+        """Whether every leak that was tried was held, none is unclear, and any was tried."""
+        return bool(self.of(Verdict.HELD)) and not self.of(Verdict.BROKEN, Verdict.UNCLEAR)
 
     def of(self, *verdicts: Verdict) -> tuple[Finding, ...]:
         """Return the findings with some verdicts."""

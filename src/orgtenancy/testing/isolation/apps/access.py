@@ -19,6 +19,7 @@ from orgtenancy.testing.isolation.apps.holding import Hold, holding
 from orgtenancy.testing.isolation.apps.pools import busy_connections
 from orgtenancy.testing.isolation.apps.requests import Requests
 from orgtenancy.testing.isolation.apps.seeing import Lookout
+from orgtenancy.testing.isolation.apps.untouched import untouched
 from orgtenancy.testing.isolation.catalogue import World
 
 # Threads that wait for the next piece of work, and end with the process.
@@ -117,6 +118,10 @@ class AppAccess:
     def hold(self, organization: str) -> AbstractContextManager[Hold]:
         """Make everybody wait who works with the tables of an organization."""
         return holding(self._tenancy, organization)
+
+    def untouched(self, organization: str, what: str) -> AbstractContextManager[None]:
+        """Return a block in which no row of an organization may be written or deleted."""
+        return untouched(self._tenancy, organization, what)
 
     def begin_held(self, call: Call, hold: Hold) -> Exchange | None:
         """Begin a request, and return it when it waits in the middle of its work.

@@ -15,8 +15,8 @@ _PLACE = re.compile(r"\{(\w+)\}")
 class Ask:
     """A request that is sent for each organization.
 
-    `{mark}`, `{organization}`, `{number}` and `{unique}` are filled in, in the path and in the
-    values of the body: the organization's mark and id, a number and a text that were never
+    `{mark}`, `{organization}`, `{number}` and `{unique}` are filled in, in the path, the headers
+    and the values of the body: the organization's mark and id, a number and a text that were never
     used. Any other place, as in `/notes/{note_id}`, is filled with what the organization's
     answers told, with what the other one's told, and with the other one's id and schema.
 
@@ -37,8 +37,9 @@ class Ask:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The places in the path, in their order."""
-        return tuple(dict.fromkeys(_PLACE.findall(self.path)))
+        """The places in the path, the headers and the values of the body."""
+        texts = (self.path, *self.headers.values(), json_format.dumps(self.json))
+        return tuple(dict.fromkeys(_PLACE.findall(" ".join(texts))))
 
 
 @dataclass(frozen=True, slots=True)

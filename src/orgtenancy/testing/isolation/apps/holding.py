@@ -22,12 +22,14 @@ _TABLES = """
     WHERE c.relnamespace = to_regnamespace(quote_ident(%s)) AND c.relkind IN ('r', 'p')
     ORDER BY c.relname
 """
-_WAITING = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = ANY(%s)"
-_WORKING = """
+# Another database of the server may have tables with the same oids.
+_LOCKS = """
     SELECT DISTINCT pid FROM pg_locks
     WHERE relation = ANY(%s) AND pid <> pg_backend_pid()
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+_WAITING = _LOCKS + " AND NOT granted"
+_WORKING = _LOCKS
 
 
 class Hold:

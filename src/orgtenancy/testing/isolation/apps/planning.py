@@ -23,7 +23,7 @@ def fresh_values() -> dict[str, object]:
 
 
 def places_to_learn(ask: Ask) -> tuple[str, ...]:
-    """Return the places of a path that only an answer can fill."""
+    """Return the places of a request that only an answer can fill."""
     return tuple(place for place in ask.places if place not in _GIVEN)
 
 
@@ -42,7 +42,7 @@ def told_by(path: str, values: Any) -> Iterator[tuple[str, str, object]]:
 
 
 def values_for(ask: Ask, place: str, learned: Learned) -> list[object]:
-    """Return what an organization's answers have for a place of a path, the likeliest first.
+    """Return what an organization's answers have for a place of a request, the likeliest first.
 
     `note_id` is what a key of that name had, or else an `id`, from the answer to the path
     before the place if there was one.

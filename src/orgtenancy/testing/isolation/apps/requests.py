@@ -25,6 +25,8 @@ from orgtenancy.testing.isolation.apps.under_proof import AppUnderProof
 _NAMING_HEADERS = ("x-organization", "x-organization-id", "x-org-id", "x-tenant", "x-tenant-id")
 _NAMING_QUERIES = ("organization", "organization_id", "org", "tenant", "tenant_id", "schema")
 
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
 # Whose they are, the request is: they say who asks.
 _CREDENTIALS = ("authorization", "cookie", "x-api-key")
 
@@ -50,7 +52,7 @@ class Requests:
         self._marks = marks
         self._client = client
         self._learned: dict[str, Learned] = {}
-        self._headers = {organization: dict(app.as_member(organization)) for organization in marks}
+        self._headers = {one: _lowered(app.as_member(one)) for one in marks}
         self.asks: Sequence[Ask] = app.asks
         self.sockets: Sequence[WebSocket] = app.sockets
 
@@ -62,15 +64,10 @@ class Requests:
     def learn(self) -> None:
         """Learn what the places of the requests are filled with."""
         self._learned = {organization: [] for organization in self._marks}
-        asked: set[tuple[str, int]] = set()
-        for _ in range(_ROUNDS):
-            for organization in self._marks:
-                for number, ask in enumerate(self.asks):
-                    call = self.call(ask, organization)
-                    if call is not None and (organization, number) not in asked:
-                        asked.add((organization, number))
-                        answer = self._client.ask(call).answer
-                        self._learned[organization] += told_by(call.path, answer.json)
+        self._learn_from([ask for ask in self.asks if ask.method in _SAFE_METHODS])
+        # What writes is left to the leaks, unless only its answers tell what others need.
+        if any(self.call(ask, one) is None for ask in self.asks for one in self._marks):
+            self._learn_from(self.asks)
 
     def call(self, ask: Ask, organization: str) -> Call | None:
         """Return a request of an organization for what is its own, or None if nothing is known."""
@@ -87,7 +84,9 @@ class Requests:
         call = self.call(ask, organization)
         if call is None:
             return None
-        headers = {**self._app.as_member(stranger), **ask.headers}
+        mine, theirs = self._headers[organization], _lowered(self._app.as_member(stranger))
+        own = {name: value for name, value in call.headers.items() if name not in mine}
+        headers = {**theirs, **own}
         what = f"{call.what} of a member of no organization"
         return replace(call, what=what, organization=None, headers=headers)
 
@@ -110,12 +109,28 @@ class Requests:
     def opening(self, socket: WebSocket, organization: str | None) -> Call:
         """Return the opening of a websocket."""
         headers = self._headers[organization] if organization is not None else {}
-        values = self._values(organization or next(iter(self._marks)))
+        asker = organization or next(iter(self._marks))
+        values = self._values(asker)
+        ask = Ask("GET", socket.path)
+        for place in places_to_learn(ask):
+            known = values_for(ask, place, self._learned[asker])
+            values.setdefault(place, known[0] if known else 1)
         return Call(str(socket), organization, "GET", fill(socket.path, values), headers)
 
     def texts(self, socket: WebSocket, organization: str) -> list[str]:
         """Return what is said on a websocket."""
         return [fill(one, self._values(organization)) for one in socket.texts]
+
+    def _learn_from(self, asks: Sequence[Ask]) -> None:
+        asked: set[tuple[str, int]] = set()
+        for _ in range(_ROUNDS):
+            for organization in self._marks:
+                for number, ask in enumerate(asks):
+                    call = self.call(ask, organization)
+                    if call is not None and (organization, number) not in asked:
+                        asked.add((organization, number))
+                        answer = self._client.ask(call).answer
+                        self._learned[organization] += told_by(call.path, answer.json)
 
     def _naming(self, own: Call, other: str) -> Iterator[Call]:
         """Return a request that names another organization beside one's own credentials."""
@@ -123,7 +138,7 @@ class Requests:
         mixed = [
             {name: theirs[name]}
             for name in theirs
-            if theirs[name] != mine.get(name) and name.lower() not in _CREDENTIALS
+            if theirs[name] != mine.get(name) and name not in _CREDENTIALS
         ]
         named = [{name: other} for name in _NAMING_HEADERS]
         for more in (*mixed, *named):
@@ -167,7 +182,7 @@ class Requests:
             organization,
             ask.method,
             fill(ask.path, known),
-            {**headers, **{name: fill(value, known) for name, value in ask.headers.items()}},
+            {**headers, **_lowered({k: fill(v, known) for k, v in ask.headers.items()})},
             body,
         )
 
@@ -194,3 +209,7 @@ class Requests:
         if not isinstance(answer.json, Mapping):
             raise LookupError(f"no requests are named, and {what} answered {answer.status}")
         return answer.json
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

@@ -88,6 +88,21 @@ class Lookout:
             raise Leaked(first + (f" (and {len(more)} more)" if more else ""))
         return f"{self._looks} {what}, {self._own} of them with their own mark"
 
+    def prove(self, what: str) -> str:
+        """Return the same, of work in which a leak would have been seen.
+
+        Args:
+            what: What was looked at.
+
+        Raises:
+            Leaked: If somebody saw what they should not have.
+            LookupError: If nobody saw a mark of their own: then nothing is proven.
+        """
+        evidence = self.tell(what)
+        if not self._own:
+            raise LookupError(f"{evidence}: `plant` writes what is to be read and shown")
+        return evidence
+
     @contextmanager
     def on_logs(self) -> Iterator[None]:
         """Look at everything that is logged in a block, too."""

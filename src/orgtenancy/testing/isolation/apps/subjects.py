@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from orgtenancy import Tenancy
 from orgtenancy.naming import schema_name
@@ -22,10 +22,12 @@ from orgtenancy.testing.isolation.apps.under_proof import AppUnderProof, Plant
 from orgtenancy.testing.isolation.subject import Access, AsyncAccess
 from orgtenancy.testing.isolation.tenancy_subject import TenancySubject, _Access, _AsyncAccess
 
-_TABLES = text(
+_RELATIONS = text(
     "SELECT c.relname FROM pg_class c WHERE c.relnamespace = to_regnamespace(quote_ident(:schema))"
-    " AND c.relkind IN ('r', 'p') ORDER BY c.relname"
+    " AND c.relkind = ANY(:kinds) AND c.relispopulated ORDER BY c.relname"
 )
+_TABLES = ["r", "p"]
+_MATERIALIZED_VIEW = "m"
 
 
 class HostSubject(TenancySubject):
@@ -68,12 +70,12 @@ class HostSubject(TenancySubject):
                 await self.tenancy._database.aclose()
 
     def stored(self, organization: str) -> list[str]:
-        """Return all rows of all tables in an organization's schema, read by the owner."""
+        """Return all rows that are stored in an organization's schema, read by the owner."""
         schema = schema_name(organization)
         rows = super().stored(organization)
         with self.tenancy._database.admin_engine.begin() as connection:
-            for table in connection.scalars(_TABLES, {"schema": schema}).all():
-                name = sql.Identifier(schema, table)
+            for relation in _relations(connection, schema, [*_TABLES, _MATERIALIZED_VIEW]):
+                name = sql.Identifier(schema, relation)
                 statement = sql.SQL("SELECT t::text FROM {} AS t").format(name)
                 found = connection.exec_driver_sql(statement.as_string(None))
                 rows += [row for (row,) in found]
@@ -84,12 +86,14 @@ class HostSubject(TenancySubject):
         schema = schema_name(organization)
         end_work_in(self.tenancy, organization)
         with self.tenancy._database.admin_engine.begin() as connection:
-            tables = connection.scalars(_TABLES, {"schema": schema}).all()
+            tables = _relations(connection, schema, _TABLES)
             # Which revision the schema is at is no data of the organization.
-            kept = [table for table in tables if table != VERSION_TABLE]
-            names = sql.SQL(", ").join(sql.Identifier(schema, table) for table in kept)
-            statement = sql.SQL("TRUNCATE {} CASCADE").format(names)
-            connection.exec_driver_sql(statement.as_string(None))
+            emptied = [table for table in tables if table != VERSION_TABLE]
+            if emptied:
+                names = sql.SQL(", ").join(sql.Identifier(schema, table) for table in emptied)
+                # No CASCADE: a table outside of the schema is not to be emptied with them.
+                statement = sql.SQL("TRUNCATE {}").format(names)
+                connection.exec_driver_sql(statement.as_string(None))
         super().reset(organization, mark)
         if self._plant_mark is not None:
             plant(self.tenancy, self._plant_mark, organization, mark)
@@ -179,7 +183,14 @@ async def _plant_async(tenancy: Tenancy, function: Any, organization: str, mark:
         await tenancy._database.aclose()
 
 
+def _relations(connection: Connection, schema: str, kinds: Sequence[str]) -> Sequence[str]:
+    found = connection.scalars(_RELATIONS, {"schema": schema, "kinds": list(kinds)})
+    return found.all()
+
+
 def _is_async(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object with an async `__call__`
+    called = getattr(function, "__call__", None)  # noqa: B004 - an object with an async `__call__`
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one)
+        for one in (function, called)
     )

@@ -113,7 +113,11 @@ class _WsgiExchange(Exchange):
     def finish(self) -> Answer:
         self._stop = Stop.NOWHERE
         self._resumed.set()
-        self._work.result(DEADLINE)
+        try:
+            self._work.result(DEADLINE)
+        except TimeoutError:
+            self.leave()  # or an endless answer would keep its thread for ever
+            raise
         self._on_end()
         return self.answer
 
@@ -122,10 +126,11 @@ class _WsgiExchange(Exchange):
 
     def _serve(self) -> None:
         token = asking_var.set(self.call.organization)
+        deadline = time.monotonic() + 2 * DEADLINE
         try:
             with _ending(self._app(_environ(self.call), self._start_response)) as pieces:
                 for piece in pieces:
-                    if self._is_gone:
+                    if self._is_gone or time.monotonic() > deadline:
                         return
                     if piece:
                         self.answer.pieces.append(piece)

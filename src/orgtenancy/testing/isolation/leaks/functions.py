@@ -13,6 +13,7 @@ from typing import Any
 from orgtenancy.testing.isolation.apps.holding import Hold, holding
 from orgtenancy.testing.isolation.apps.seeing import Lookout
 from orgtenancy.testing.isolation.apps.subjects import FunctionsSubject
+from orgtenancy.testing.isolation.apps.untouched import untouched
 from orgtenancy.testing.isolation.catalogue import Group, Leak, World
 from orgtenancy.testing.isolation.marks import NotApplicable
 from orgtenancy.testing.isolation.subject import Access, AsyncAccess
@@ -71,18 +72,10 @@ def own(world: World, access: Access) -> str:
     """Make sure that a leak would be seen: without a mark nothing is proven."""
     calls = _Calls(world)
     with calls.lookout.on_logs():
-        shown = [
-            calls.lookout.look(_name(function), function(session), organization)
-            for function in calls.each()
-            for organization in calls.organizations
-            for session in _opened(access, organization)
-        ]
-    evidence = calls.lookout.tell("results")
-    if not any(shown):
-        raise LookupError(
-            "no result shows a mark: `plant` writes what the callables read and return"
-        )
-    return evidence
+        for function in calls.each():
+            for organization in calls.organizations:
+                calls.call(access, function, organization)
+    return calls.lookout.prove("results")
 
 
 @functions.leak("one call after another on a connection")
@@ -94,7 +87,7 @@ def in_turn(world: World, access: Access) -> str:
         for function in calls.each():
             for organization in (a, b, a):
                 calls.call(access, function, organization)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
 
 
 @functions.leak("one call after another on a connection, async")
@@ -106,7 +99,31 @@ async def in_turn_async(world: World, access: AsyncAccess) -> str:
         for function in calls.each_async():
             for organization in (a, b, a):
                 await calls.call_async(access, function, organization)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
+
+
+@functions.leak("a call, during which no row of the other organization may change")
+def changing(world: World, access: Access) -> str:
+    """Call it for one, and look at all rows of the other one."""
+    calls = _Calls(world)
+    with calls.lookout.on_logs():
+        for function in calls.each():
+            for organization, other in ((world.a, world.b), (world.b, world.a)):
+                with untouched(calls.subject.tenancy, other, _name(function)):
+                    calls.call(access, function, organization)
+    return calls.lookout.prove("results")
+
+
+@functions.leak("a call, during which no row of the other organization may change, async")
+async def changing_async(world: World, access: AsyncAccess) -> str:
+    """Do the same on the async engine."""
+    calls = _Calls(world)
+    with calls.lookout.on_logs():
+        for function in calls.each_async():
+            for organization, other in ((world.a, world.b), (world.b, world.a)):
+                with untouched(calls.subject.tenancy, other, _name(function)):
+                    await calls.call_async(access, function, organization)
+    return calls.lookout.prove("results")
 
 
 @functions.leak("a call in the middle of which the other organization's runs", pool_size=2)
@@ -122,7 +139,7 @@ def overtaken(world: World, access: Access) -> str:
                 calls.call(access, function, b)
                 hold.release()
                 work.result(_DEADLINE)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
 
 
 @functions.leak("a call in the middle of which the other organization's runs, async", pool_size=2)
@@ -138,7 +155,7 @@ async def overtaken_async(world: World, access: AsyncAccess) -> str:
                 await calls.call_async(access, function, b)
                 hold.release()
                 await asyncio.wait_for(task, _DEADLINE)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
 
 
 @functions.leak("many calls at the same time in several threads", pool_size=2)
@@ -147,9 +164,13 @@ def in_threads(world: World, access: Access) -> str:
     calls = _Calls(world)
     with calls.lookout.on_logs(), ThreadPoolExecutor(_CROWD) as pool:
         for function in calls.each():
-            for organization in calls.organizations * _CROWD:
+            work = [
                 pool.submit(calls.call, access, function, organization)
-    return calls.lookout.tell("results")
+                for organization in calls.organizations * _CROWD
+            ]
+            for one in work:
+                one.result(_DEADLINE)
+    return calls.lookout.prove("results")
 
 
 @functions.leak("an error after the call")
@@ -163,7 +184,7 @@ def failing(world: World, access: Access) -> str:
                 calls.look(function, function(session), a)
                 raise _Failure
             calls.call(access, function, b)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
 
 
 @functions.leak("a savepoint that is rolled back after the call")
@@ -180,7 +201,7 @@ def rolled_back(world: World, access: Access) -> str:
                     savepoint.rollback()
                 calls.look(function, function(session), a)
             calls.call(access, function, b)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
 
 
 @functions.leak("a result that is read late, in the other organization's transaction", pool_size=2)
@@ -198,7 +219,7 @@ def read_late(world: World, access: Access) -> str:
                 with suppress(Exception):
                     calls.look(function, returned, a)
                 calls.look(function, function(other), b)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
 
 
 @functions.leak("a statement that is timed out in the middle of a call")
@@ -230,7 +251,7 @@ async def cancelled(world: World, access: AsyncAccess) -> str:
                     await asyncio.wait([task], timeout=_DEADLINE)
                 for organization in after:
                     await calls.call_async(access, function, organization)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
 
 
 def _interrupted(world: World, access: Access, interrupt: Callable[[Hold], None]) -> str:
@@ -250,7 +271,7 @@ def _interrupted(world: World, access: Access, interrupt: Callable[[Hold], None]
                         work.result(_DEADLINE)
                 for organization in after:
                     calls.call(access, function, organization)
-    return calls.lookout.tell("results")
+    return calls.lookout.prove("results")
 
 
 def _wait_until_held(work: Future[None], hold: Hold) -> None:
@@ -265,11 +286,6 @@ async def _until_held(task: asyncio.Task[None], hold: Hold) -> None:
     async with asyncio.timeout(_DEADLINE):
         while not (task.done() or hold.is_waited_for()):
             await asyncio.wait([task], timeout=_PAUSE)
-
-
-def _opened(access: Access, organization: str) -> Iterator[Any]:
-    with access.session(organization) as session:
-        yield session
 
 
 async def _result(function: Callable[..., Any], session: Any) -> object:
@@ -293,7 +309,7 @@ def _read(returned: Any) -> object:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    name: str = getattr(function, "__name__", repr(function))
+    name: str = getattr(function, "__name__", type(function).__name__)
     return name
 
 

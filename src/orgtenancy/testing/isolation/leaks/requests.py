@@ -21,9 +21,12 @@ _AppAttack: TypeAlias = Callable[[World, AppAccess], None]
 
 
 def _leak(
-    name: str, *, pool_size: int = 1, of_websockets: bool = False
+    name: str, *, pool_size: int = 1, of_websockets: bool = False, shows_marks: bool = True
 ) -> Callable[[_AppAttack], Leak]:
-    """Declare a leak of an app: its answers and logs are looked at, and late work is waited for."""
+    """Declare a leak of an app: its answers and logs are looked at, and late work is waited for.
+
+    Where `shows_marks` says so, members are asked, and nothing is proven if none sees a mark.
+    """
 
     def declare(attack: _AppAttack) -> Leak:
         @wraps(attack)
@@ -37,10 +40,11 @@ def _leak(
                 except Exception as error:  # noqa: BLE001 - what was seen before counts more
                     failure = error
                 access.settle()
-            evidence = access.lookout.tell("websockets" if of_websockets else "answers")
+            what = "websockets and answers" if of_websockets else "answers"
+            evidence = access.lookout.tell(what)
             if failure is not None:
                 raise failure
-            return evidence
+            return access.lookout.prove(what) if shows_marks else evidence
 
         return requests.leak(name, pool_size=pool_size)(attacked)
 
@@ -198,7 +202,7 @@ def overtaken(world: World, access: AppAccess) -> None:
                 access.end(exchange)
 
 
-@_leak("a request of a member of an organization that does not exist")
+@_leak("a request of a member of an organization that does not exist", shows_marks=False)
 def of_stranger(world: World, access: AppAccess) -> None:
     """Ask for both, and then as somebody of no organization."""
     for ask in access.requests.asks:
@@ -217,6 +221,19 @@ def foreign(world: World, access: AppAccess) -> None:
                 access.ask(call)
 
 
+@_leak("a request, during which no row of the other organization may change", pool_size=2)
+def changing(world: World, access: AppAccess) -> None:
+    """Ask for what is one's own and what is not, and look at all rows of the other one."""
+    for ask in access.requests.asks:
+        for organization, other in ((world.a, world.b), (world.b, world.a)):
+            own_call = access.requests.call(ask, organization)
+            foreign_calls = access.requests.for_foreign(ask, organization)
+            for call in (*filter(None, [own_call]), *foreign_calls):
+                with access.untouched(other, call.what):
+                    access.ask(call)
+                    access.settle()
+
+
 @_leak(
     "a websocket that is open while the other organization is served",
     pool_size=2,
@@ -228,9 +245,10 @@ def beside_websocket(world: World, access: AppAccess) -> None:
     for socket in access.requests.sockets:
         opened = [(one, access.open(socket, one)) for one in (world.a, world.b)]
         texts = [access.requests.texts(socket, one) for one, _ in opened]
-        for said in zip(*texts, strict=True):
+        for said in [(None, None), *zip(*texts, strict=True)]:
             for (_, conversation), text in zip(opened, said, strict=True):
-                conversation.say(text)
+                if text is not None:
+                    conversation.say(text)
                 for first, second in calls:
                     access.ask(first)
                     access.ask(second)
@@ -239,7 +257,9 @@ def beside_websocket(world: World, access: AppAccess) -> None:
             access.hear(socket, conversation, organization)
 
 
-@_leak("a websocket without credentials, after one with them", of_websockets=True)
+@_leak(
+    "a websocket without credentials, after one with them", of_websockets=True, shows_marks=False
+)
 def websocket_of_nobody(world: World, access: AppAccess) -> None:
     """Open one for an organization, and then without a word of who asks."""
     for socket in access.requests.sockets:
