@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mutants import adapters, database
+from tests.mutants import adapters, database, propagation
 from tests.mutants.mutation import SOURCE, Mutation
 
-MUTATIONS = (*database.MUTATIONS, *adapters.MUTATIONS)
+MUTATIONS = (*database.MUTATIONS, *adapters.MUTATIONS, *propagation.MUTATIONS)
 
 _PROJECT = Path(__file__).parents[2]
 _PASSED, _FAILED = 0, 1  # exit codes of pytest
@@ -34,11 +34,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     chosen = [m for m in MUTATIONS if not given.words or any(w in m.guard for w in given.words)]
-    code, output = _pytest(SOURCE.parent, sorted({test for m in chosen for test in m.tests}))
-    if code != _PASSED:
-        print(output)
-        print("The tests fail with every guard in its place.")
-        return 1
+    for needs_slow in (False, True):
+        tests = sorted({test for m in chosen if m.needs_slow is needs_slow for test in m.tests})
+        code, output = _pytest(SOURCE.parent, tests, needs_slow) if tests else (_PASSED, "")
+        if code != _PASSED:
+            print(output)
+            print("The tests fail with every guard in its place.")
+            return 1
     with ThreadPoolExecutor(given.workers) as threads:
         survivors = [
             m for m, found in zip(chosen, threads.map(_is_found, chosen), strict=True) if not found
@@ -56,7 +58,7 @@ def _is_found(mutation: Mutation) -> bool:
         # The parents too: tests start processes as other users.
         Path(folder).chmod(0o755)
         (source / "orgtenancy" / mutation.file).write_text(mutation.applied())
-        code, output = _pytest(source, mutation.tests)
+        code, output = _pytest(source, mutation.tests, mutation.needs_slow)
     failed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
     outcome = "found" if code == _FAILED else f"SURVIVED (pytest: {code})"
     seen = failed[0].removeprefix("FAILED ").partition(" - ")[0] if failed else ""
@@ -64,19 +66,11 @@ def _is_found(mutation: Mutation) -> bool:
     return code == _FAILED
 
 
-def _pytest(source: Path, tests: Iterable[str]) -> tuple[int, str]:
+def _pytest(source: Path, tests: Iterable[str], needs_slow: bool) -> tuple[int, str]:
     """Run tests on some sources; return pytest's exit code, and what it printed."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not slow",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    if not needs_slow:
+        command += ["-m", "not slow"]
     try:
         ran = subprocess.run(
             [*command, *(f"tests/{test}" for test in tests)],

@@ -18,6 +18,7 @@ class Mutation:
         before: The text there; it occurs once.
         after: What takes its place.
         tests: Where the tests are that must fail, from `tests` on.
+        needs_slow: Whether they are those that are marked slow.
     """
 
     guard: str
@@ -25,6 +26,7 @@ class Mutation:
     before: str
     after: str
     tests: tuple[str, ...]
+    needs_slow: bool = False
 
     def applied(self) -> str:
         """Return the file's text without the guard.

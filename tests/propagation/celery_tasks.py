@@ -153,6 +153,12 @@ def look(reply_to: str) -> None:
         write(tenancy, json.dumps(found))
 
 
+@task(name="nothing", control=True)
+def nothing() -> None:
+    """Do nothing for nobody."""
+    assert organization_var.get() is None
+
+
 @task(name="fan_out", control=True, bind=True)
 def fan_out(self: Any, organization_ids: list[str], mark: str) -> None:
     """Publish for each of several organizations."""

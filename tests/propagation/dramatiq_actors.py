@@ -38,8 +38,22 @@ def declare(broker: dramatiq.Broker) -> dict[str, dramatiq.Actor[Any, Any]]:
     functions = (write_mark, write_after, write_async, retry, publish, leave_behind, rename)
     told = quick | {"on_retry_exhausted": "hear_of_dead"}
     actors = {fn.__name__: dramatiq.actor(**told)(fn) for fn in functions}
-    control = (look, fan_out, hear_of_dead)
+    actors["retry_always"] = dramatiq.actor(retry_when=retry_when, **told)(retry_always)
+    control = (look, fan_out, hear_of_dead, look_async)
     return actors | {fn.__name__: dramatiq.actor(control=True, **quick)(fn) for fn in control}
+
+
+def retry_when(retries: int, error: BaseException) -> bool:
+    """Retry whatever it is, until it was done."""
+    return retries < 3
+
+
+def retry_always(mark: str) -> None:
+    """Write, and fail the first time."""
+    begun.append(mark)
+    if begun.count(mark) == 1:
+        raise RuntimeError(mark)
+    write(tenancy, mark)
 
 
 def write_mark(mark: str) -> str:
@@ -85,6 +99,11 @@ def look(reply_to: str) -> None:
     found = json.dumps(bound())
     with tenancy.organization(reply_to):
         write(tenancy, found)
+
+
+async def look_async() -> str:
+    """Return what is bound in the event loop of the worker."""
+    return json.dumps(bound())
 
 
 def fan_out(organization_ids: list[str], mark: str) -> None:

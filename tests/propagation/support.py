@@ -18,6 +18,7 @@ from tests.support.notes import NoteRepository
 T = TypeVar("T")
 
 WHO = text("SELECT current_user, current_schema()")
+_STRAYS = 0.2  # seconds for what is not to come
 _numbers = itertools.count(time.time_ns())
 
 
@@ -72,6 +73,7 @@ def marks(tenancy: Tenancy, organization: Organization) -> list[str]:
 def wait_for(tenancy: Tenancy, organization: Organization, *expected: str) -> None:
     """Wait until the pieces of work with these marks, and no others, have written."""
     eventually(lambda: len(marks(tenancy, organization)) >= len(expected))
+    time.sleep(_STRAYS)
     assert sorted(marks(tenancy, organization)) == sorted(expected)
 
 

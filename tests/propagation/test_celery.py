@@ -51,17 +51,36 @@ def eager(app: Celery) -> Celery:
     return app
 
 
-def published(app: Celery) -> list[dict[str, Any]]:
-    """Return the headers of all messages, and remove them."""
+def messages(app: Celery) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the headers of all messages with what is to follow from each, and remove them."""
     found = []
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue("celery")
         while queue.qsize():
             message = queue.get_nowait()
             message.ack()
-            found.append(message.headers)
+            *_, following = message.payload
+            found.append((message.headers, following))
         queue.close()
     return found
+
+
+def published(app: Celery) -> list[dict[str, Any]]:
+    """Return the headers of all messages, and remove them."""
+    return [headers for headers, _ in messages(app)]
+
+
+def whose(following: Any) -> list[tuple[str, str | None]]:
+    """Return the tasks in what follows, however deep, each with the organization it is for."""
+    match following:
+        case {"task": str(name), "options": dict(options)} if not name.startswith("celery."):
+            carried = options.get("headers", {}).get(HEADER, {})
+            return [(name, carried.get("organization_id"))]
+        case dict():
+            return [one for value in following.values() for one in whose(value)]
+        case list():
+            return [one for value in following for one in whose(value)]
+    return []
 
 
 def test_what_is_published_carries_organization_actor_and_origin(
@@ -166,18 +185,12 @@ def test_callbacks_say_themselves_for_whom_they_are(
         with tenancy.organization(organization):
             write.apply_async(("x",), link=callback, link_error=[callback, control.si("nobody")])
     assert callback.options == {}
-    with app.connection_for_read() as connection:
-        queue = connection.SimpleQueue("celery")
-        for organization in (a, b):
-            message = queue.get_nowait()
-            message.ack()
-            _, _, embedded_ = message.payload
-            found = [
-                one["options"].get("headers", {}).get(HEADER, {}).get("organization_id")
-                for one in embedded_["callbacks"] + embedded_["errbacks"]
-            ]
-            assert found == [organization.id, organization.id, None]
-        queue.close()
+    for organization, (_, following) in zip((a, b), messages(app), strict=True):
+        assert whose(following["callbacks"] + following["errbacks"]) == [
+            ("write", organization.id),
+            ("write", organization.id),
+            ("look", None),
+        ]
     with pytest.raises(OrganizationMismatch), tenancy.organization(a):
         write.apply_async(("x",), link_error=write.si("y").set(**for_organization(b.id)))
     assert published(app) == []
@@ -268,6 +281,50 @@ def test_a_task_that_is_called_works_in_the_context_of_its_caller(
     assert written(tenancy, organization) == [note(organization, "called", "http")]
     with pytest.raises(OrganizationContextMissing):
         app.tasks["write"]("lost")
+
+
+def test_a_task_of_the_control_side_is_one_where_it_is_called_as_a_function(
+    app: Celery, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    a, b = two_organizations
+    with tenancy.session(a), acting("ann", "http"):
+        app.tasks["look"](b.id)
+    (found,) = written(tenancy, b)
+    assert json.loads(found.mark) == {
+        "organization": None,
+        "actor": "ann",
+        "session": False,
+        "host": "unset",
+        "origin": "http",
+    }
+
+
+def test_what_follows_in_a_chain_says_itself_for_whom_it_is(
+    app: Celery, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    a, b = two_organizations
+    write, after, control = app.tasks["write"], app.tasks["write_after"], app.tasks["look"]
+    canvas = chain(
+        control.si("nobody"),
+        write.si("1"),
+        control.si("nobody"),
+        group(after.s("2"), chain(after.s("3"), control.si("nobody"), write.si("4"))),
+        write.si("5"),
+    )
+    for organization in (a, b):  # what is published once does not keep it
+        with tenancy.organization(organization):
+            canvas.delay()
+        ((headers, following),) = messages(app)
+        assert headers[HEADER]["organization_id"] is None
+        assert sorted(whose(following["chain"]), key=str) == [
+            *[("look", None)] * 2,
+            *[("write", organization.id)] * 3,
+            *[("write_after", organization.id)] * 2,
+        ]
+    for_b = group(write.si("x"), write.si("y").set(**for_organization(b.id)))
+    with pytest.raises(OrganizationMismatch), tenancy.organization(a):
+        chain(write.si("z"), for_b).delay()
+    assert published(app) == []
 
 
 def test_a_base_class_that_knows_nothing_of_organizations_is_refused(

@@ -122,6 +122,21 @@ def test_retries_chains_groups_and_chords_stay_in_their_organization(
         assert {found.actor for found in written(host.tenancy, organization)} == {"ann"}
 
 
+def test_a_task_of_the_control_side_in_a_chain_loses_no_organization(
+    host: Host, two_organizations: Two
+) -> None:
+    write, after = host.app.tasks["write"], host.app.tasks["write_after"]
+    nothing = host.app.tasks["nothing"]
+    for organization in two_organizations:
+        with host.tenancy.organization(organization), acting("ann", "http"):
+            chain(nothing.si(), write.si("1"), nothing.si(), write.si("2"), after.s("3"))()
+            chain(write.si("4"), nothing.si(), group(write.si("5"), write.si("6")))()
+            chord([write.si("7"), nothing.si()], chain(nothing.si(), write.si("8")))()
+    for organization in two_organizations:
+        host.wait_for(organization, "1", "2", "3 after 2", *"45678")
+        assert {found.actor for found in written(host.tenancy, organization)} == {"ann"}
+
+
 def test_error_callbacks_work_for_the_organization_of_the_task_that_failed(
     host: Host, organization: Organization
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import GroupCallbacks
+from dramatiq.middleware import GroupCallbacks, Middleware, Retries
 from dramatiq.rate_limits.backends import StubBackend as RateLimiterBackend
 from dramatiq.results import ResultMissing, Results
 from dramatiq.results.backends import StubBackend
@@ -24,7 +24,7 @@ from orgtenancy.errors import (
     OrganizationMismatch,
 )
 from tests.propagation import dramatiq_actors
-from tests.propagation.support import eventually, marks, note, wait_for, written
+from tests.propagation.support import bound, eventually, marks, note, wait_for, written
 
 dramatiq_group: Any = dramatiq.group
 result_backend: Any = StubBackend
@@ -240,16 +240,31 @@ def test_an_actor_is_not_run_while_the_registry_cannot_be_read(
     assert marks(tenancy, organization) == []
 
 
+class Acknowledging(Middleware):
+    """Looks at what is bound when a message is done."""
+
+    def __init__(self) -> None:
+        self.bound: list[dict[str, Any]] = []
+
+    def before_ack(self, broker: dramatiq.Broker, message: Any) -> None:
+        self.bound.append(bound())
+
+
 def test_nothing_is_left_in_the_thread_between_messages(
     host: Host, tenancy: Tenancy, two_organizations: Two
 ) -> None:
     a, b = two_organizations
+    acknowledging = Acknowledging()
+    host.broker.add_middleware(acknowledging)
     with tenancy.organization(a), acting("ann", "http"):
         host.actors["leave_behind"].send()
         host.actors["look"].send(b.id)
     host.wait()
     (found,) = marks(tenancy, b)
     assert json.loads(found) == {"organization": None, "actor": "ann", "session": False}
+    eventually(lambda: len(acknowledging.bound) == 2)
+    nothing = {"organization": None, "actor": None, "session": False}
+    assert acknowledging.bound == [nothing, nothing]
 
 
 def test_an_actor_of_the_control_side_sends_for_the_organizations_that_it_enters(
@@ -259,6 +274,46 @@ def test_an_actor_of_the_control_side_sends_for_the_organizations_that_it_enters
     host.wait()
     for organization in two_organizations:
         wait_for(tenancy, organization, "x")
+
+
+def test_an_actor_of_the_control_side_is_one_where_it_is_called_as_a_function(
+    host: Host, tenancy: Tenancy, two_organizations: Two
+) -> None:
+    a, b = two_organizations
+    with tenancy.session(a), acting("ann", "http"):
+        host.actors["look"](b.id)
+        from_event_loop = host.actors["look_async"]()
+        assert bound()["organization"] == a.id
+    expected = {"organization": None, "actor": "ann", "session": False}
+    assert json.loads(from_event_loop) == expected
+    assert [json.loads(mark) for mark in marks(tenancy, b)] == [expected]
+
+
+@pytest.mark.parametrize("of_broker", [False, True])
+def test_what_is_refused_for_good_is_not_retried_whatever_decides_on_retries(
+    host: Host, tenancy: Tenancy, organization: Organization, of_broker: bool
+) -> None:
+    actor = host.actors["retry_always"]
+    if of_broker:
+        (retries,) = (one for one in host.broker.middleware if isinstance(one, Retries))
+        retries.retry_when = dramatiq_actors.retry_when
+        quick: dict[str, Any] = {"broker": host.broker, "min_backoff": 1, "max_backoff": 1}
+        declare = dramatiq.actor(actor_name="as_the_broker_says", **quick)
+        actor = declare(dramatiq_actors.retry_always)
+    with tenancy.organization(organization):
+        actor.send("retried")
+    wait_for(tenancy, organization, "retried")
+    tenancy.organizations.suspend(organization.id)
+    host.broker.enqueue(
+        actor.message_with_options(args=("x",), **for_organization(organization.id))
+    )
+    host.wait()
+    tenancy.organizations.resume(organization.id)
+    assert host.dead == [actor.actor_name]
+    assert (host.broker.dead_letters[0].options["retries"], dramatiq_actors.begun) == (
+        1,
+        ["retried", "retried"],
+    )
 
 
 def test_a_broker_has_one_tenancy(host: Host, tenancy: Tenancy) -> None:

@@ -18,7 +18,7 @@ organization is refused, and so is a message without one, where it arrives. The 
 in the registry before it begins: a task for an organization that is fenced or being set up
 is put off, as it is while the registry cannot be read. It fails if the organization is
 unknown, suspended or archived. Retries, chains, groups, chords and error callbacks stay in
-the organization of the task they come from.
+the organization of the task they come from, also past a task of the control side in a chain.
 
 A broker is trusted: whoever can write into it can work for every organization.
 """
@@ -39,7 +39,7 @@ from celery.utils.functional import maybe_list
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from orgtenancy.context import organization_var
+from orgtenancy.context import current_origin, organization_var
 from orgtenancy.errors import ConfigurationError, OrganizationUnavailable
 from orgtenancy.propagation.carried import (
     Carried,
@@ -58,6 +58,9 @@ else:
 # Of Celery itself: it removes old results, whosever they were.
 _OWN_CONTROL_TASKS = frozenset({"celery.backend_cleanup"})
 _ENTERED = "_orgtenancy_entered"
+
+# Options that hold what is published after a task, by the worker.
+_FOLLOWING = ("link", "link_error", "chain")
 
 # While a server starts again, the registry cannot be read.
 _UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
@@ -122,7 +125,10 @@ class OrganizationTask(_Task):
         raise Retry(str(error), exc=error, when=seconds, sig=again) from error
 
     def _call_as_function(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if organization_var.get() is not None or _is_control(self):
+        if _is_control(self):
+            with working_for_control(Carried.from_context(), origin=current_origin()):
+                return super().__call__(*args, **kwargs)
+        if organization_var.get() is not None:
             return super().__call__(*args, **kwargs)
         # An error callback is called by the worker, after the body of the task that failed; or,
         # where that was killed, by the worker's main process, with the task's request.
@@ -191,16 +197,15 @@ def _send_task(app: Celery, send: Callable[..., Any]) -> Callable[..., Any]:
         task = options.get("task_type") or app.tasks.get(name)
         headers = options["headers"] = _headers_to_publish(app, name, task, options.get("headers"))
         carried = Carried.from_headers(headers)
+        if _is_control(task):  # what follows from it is not, and is for whoever published this
+            carried = Carried.from_context()
         if carried is not None and carried.organization_id is not None:
+            for kind in _FOLLOWING:
+                if options.get(kind):
+                    options[kind] = [_after(app, carried, one) for one in maybe_list(options[kind])]
             if (body := options.get("chord")) is not None:
                 # All tasks of a chord publish one and the same body: it is not copied.
-                body["options"] = _options_after(app, carried, body)
-            for kind in ("link", "link_error"):
-                if options.get(kind):
-                    options[kind] = [
-                        {**one, "options": _options_after(app, carried, one)}
-                        for one in maybe_list(options[kind])
-                    ]
+                body.update(_after(app, carried, body))
         return send(name, *arguments, **options)
 
     return send_task
@@ -222,14 +227,25 @@ def _headers_to_publish(
     return {**(given or {}), **carried.headers()}
 
 
-def _options_after(app: Celery, carried: Carried, callback: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of what follows from a task: it says for whom, whoever publishes it."""
-    name: str = callback["task"]  # a signature is a dictionary, in the producer and in a message
-    options = dict(callback["options"])
-    if not _is_control(cast("OrganizationTask | None", app.tasks.get(name))):
-        headers = options["headers"] = dict(options.get("headers") or {})
-        carried.follow(headers, name=name)
-    return options
+def _after(app: Celery, carried: Carried, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what follows from a task: it says for whom it is, whoever publishes it."""
+    kwargs: Mapping[str, Any] = given["kwargs"]  # a signature is a dictionary, as in a message
+
+    def after(one: Any) -> Any:
+        return _after(app, carried, one) if isinstance(one, Mapping) else [*map(after, one or ())]
+
+    match given.get("subtask_type"):
+        case "group" | "chain":
+            return {**given, "kwargs": {**kwargs, "tasks": after(kwargs["tasks"])}}
+        case "chord":
+            parts = {"header": after(kwargs["header"]), "body": after(kwargs["body"])}
+            return {**given, "kwargs": {**kwargs, **parts}}
+    name: str = given["task"]
+    if _is_control(app.tasks.get(name)):
+        return dict(given)
+    headers = dict(given["options"].get("headers") or {})
+    carried.follow(headers, name=name)
+    return {**given, "options": {**given["options"], "headers": headers}}
 
 
 def _carried_by_current_task(app: Celery) -> Carried | None:
@@ -238,8 +254,10 @@ def _carried_by_current_task(app: Celery) -> Carried | None:
     return None if task is None else Carried.from_headers(task.request.headers)
 
 
-def _is_control(task: OrganizationTask | None) -> bool:
-    return task is not None and (task.control or task.name in _OWN_CONTROL_TASKS)
+def _is_control(task: _Task | None) -> bool:
+    if not isinstance(task, OrganizationTask):
+        return False
+    return task.control or task.name in _OWN_CONTROL_TASKS
 
 
 def _tenancy_of(app: Celery) -> Tenancy:

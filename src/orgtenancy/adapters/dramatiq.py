@@ -26,16 +26,19 @@ A broker is trusted: whoever can write into it can work for every organization.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import wraps
 from threading import current_thread, local
 from typing import TYPE_CHECKING, Any
 
-from dramatiq import Broker, Message, Middleware
+from dramatiq import Actor, Broker, Message, Middleware
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import ActorNotFound
-from dramatiq.middleware import MiddlewareError, SkipMessage
+from dramatiq.middleware import MiddlewareError, Retries, SkipMessage
 from dramatiq.worker import ConsumerThread
 
+from orgtenancy.context import current_origin
 from orgtenancy.errors import (
     ConfigurationError,
     IsolationError,
@@ -59,6 +62,10 @@ class MessageRefused(MiddlewareError):
     """A message was not sent, or not run; the library's error is its cause."""
 
 
+class _RefusedForGood(MessageRefused):
+    """It would be refused again."""
+
+
 class OrganizationMiddleware(Middleware):
     """Binds what a message carries while an actor runs, and everything that follows from it.
 
@@ -74,6 +81,17 @@ class OrganizationMiddleware(Middleware):
     def actor_options(self) -> set[str]:
         """`control`: whether an actor is of the control side, and belongs to no organization."""
         return {_CONTROL}
+
+    def after_declare_actor(self, broker: Broker, actor: Actor[..., Any]) -> None:
+        """Let an actor be of the control side where it is called as a function, too.
+
+        And let none be asked whether a message is retried that would be refused again.
+        """
+        if actor.options.get(_CONTROL):
+            actor.fn = _of_control_side(actor.fn)
+        of_broker = next((m.retry_when for m in broker.middleware if isinstance(m, Retries)), None)
+        if (retry_when := actor.options.get("retry_when", of_broker)) is not None:
+            actor.options["retry_when"] = _unless_refused_for_good(retry_when)
 
     def before_enqueue(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
         """Put on a message what it is to carry.
@@ -114,8 +132,8 @@ class OrganizationMiddleware(Middleware):
                 message.options["store_results"] = False  # it has none yet
                 raise SkipMessage(str(error)) from error
             message.fail()
-            message.options["max_retries"] = 0  # it would be refused again
-            raise MessageRefused(str(error)) from error
+            message.options["max_retries"] = 0
+            raise _RefusedForGood(str(error)) from error
         except Exception as error:  # dramatiq would log it, and run the actor
             raise MessageRefused(f"{type(error).__name__}: {error}") from error
 
@@ -199,6 +217,25 @@ def _put_off(broker: Broker, message: MessageProxy, retry_after: int) -> None:
         broker.enqueue(message.copy(options=later.headers()), delay=delay * 1000)
     except Exception as error:  # dramatiq would log it, and run the actor
         raise MessageRefused(f"it could not be put off: {error}") from error
+
+
+def _of_control_side(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with working_for_control(Carried.from_context(), origin=current_origin()):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _unless_refused_for_good(
+    retry_when: Callable[[int, BaseException], bool],
+) -> Callable[[int, BaseException], bool]:
+    @wraps(retry_when)
+    def is_retried(retries: int, error: BaseException) -> bool:
+        return not isinstance(error, _RefusedForGood) and retry_when(retries, error)
+
+    return is_retried
 
 
 def _is_control(broker: Broker, actor_name: str) -> bool:
