@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import URL, Engine
@@ -16,8 +17,10 @@ from sqlalchemy.orm import Session
 from orgtenancy.blocks import ControlBlock, OrganizationBlock, SessionBlock
 from orgtenancy.database.engines import Database
 from orgtenancy.modules import OrganizationModule
+from orgtenancy.operations.fan_out import FanOut, check_call, fan_out, fan_out_async
 from orgtenancy.operations.lifecycle import Organizations
 from orgtenancy.organizations import Organization
+from orgtenancy.registry import store
 from orgtenancy.registry.directory import OrganizationDirectory
 from orgtenancy.registry.listener import CHANNEL, ChangeListener
 from orgtenancy.registry.member_directory import MemberDirectory
@@ -166,6 +169,65 @@ class Tenancy:
                     raise
             await asyncio.sleep(_delay(attempt))
             attempt += 1
+
+    def fan_out(
+        self,
+        function: Callable[[Session], R],
+        *,
+        organizations: Sequence[str] | None = None,
+        workers: int = 4,
+    ) -> FanOut[R]:
+        """Call `function(session)` in a read-only transaction of each of many organizations.
+
+        What it raises for one does not keep the others. The connections are the call's own:
+        those of requests do not get to see the whole fleet.
+
+        Args:
+            function: What is called, in several threads; it must not act on anything but the
+                session.
+            organizations: Their ids; all that are active if not given.
+            workers: How many at a time, and so how many connections.
+
+        Raises:
+            OrganizationMismatch: If the context is bound to an organization.
+        """
+        check_call(workers)
+        if organizations is None:
+            with self.control_session() as control:
+                organizations = control.scalars(store.ACTIVE).all()
+        apart = self._database.apart(workers)
+        try:
+            return fan_out(
+                partial(SessionBlock, apart, self._directory),
+                function,
+                list(dict.fromkeys(organizations)),
+                workers=workers,
+            )
+        finally:
+            apart.close()
+
+    async def fan_out_async(
+        self,
+        function: Callable[[Session], R],
+        *,
+        organizations: Sequence[str] | None = None,
+        workers: int = 4,
+    ) -> FanOut[R]:
+        """Call the same function as `fan_out` does, on the async engine."""
+        check_call(workers)
+        if organizations is None:
+            async with self.control_session() as control:
+                organizations = (await control.scalars(store.ACTIVE)).all()
+        apart = self._database.apart(workers)
+        try:
+            return await fan_out_async(
+                partial(SessionBlock, apart, self._directory),
+                function,
+                list(dict.fromkeys(organizations)),
+                workers=workers,
+            )
+        finally:
+            await apart.aclose()
 
     def close(self) -> None:
         """Close the idle connections of the sync engines, and stop listening."""

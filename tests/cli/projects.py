@@ -110,6 +110,10 @@ class Project:
         """The owner, for libpq."""
         return dsn(self._database.admin_url)
 
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what the owner sees."""
+        return self._database.ask(query)
+
     def configure(self, **content: object) -> None:
         """Write `[tool.orgtenancy]`."""
         lines = [f"{name} = {json.dumps(value)}" for name, value in content.items()]

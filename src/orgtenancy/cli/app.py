@@ -16,6 +16,7 @@ from orgtenancy.cli.init import init
 from orgtenancy.cli.openapi import openapi
 from orgtenancy.cli.progress import logging_to_stderr
 from orgtenancy.cli.prove import prove
+from orgtenancy.cli.query import query
 from orgtenancy.cli.revision import revision
 from orgtenancy.context import acting
 
@@ -37,6 +38,7 @@ app.command()(audit)
 app.command()(doctor)
 app.command()(openapi)
 app.command()(prove)
+app.command()(query)
 app.command()(revision)
 app.add_typer(module.app, name="module")
 

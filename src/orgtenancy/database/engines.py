@@ -236,6 +236,21 @@ class Database:
         """Return a new async session of the registry."""
         return ControlAsyncSession(self.async_engine, scope=self.control_scope, **_SESSION_OPTIONS)
 
+    def apart(self, pool_size: int) -> Database:
+        """Return the same placement with pools of its own, of so many connections and no more.
+
+        What goes through the whole fleet uses it: a connection that has served many is full of
+        their catalogs, and would be closed instead of serving requests. The caller closes it.
+        """
+        limits = {"pool_size": pool_size, "max_overflow": 0, "login_pools": pool_size}
+        return Database(
+            self.url,
+            admin_url=self.admin_url,
+            settings=self.settings.model_copy(update=limits),
+            name=self.name,
+            module_settings=self._module_settings,
+        )
+
     def close(self) -> None:
         """Close the idle connections of the sync engines."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
@@ -49,17 +49,29 @@ def record(
         result: What came of it.
         details: What else is worth knowing.
     """
+    record_each(connection, action, [organization_id], result=result, details=details)
+
+
+def record_each(
+    connection: Connection,
+    action: str,
+    organization_ids: Sequence[str | None],
+    *,
+    result: Literal["done", "refused", "failed"] = "done",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what the context's actor did to several organizations, a line for each."""
     actor = current_actor()
+    common = {
+        "action": action,
+        "actor_id": None if actor is None else actor.id,
+        "origin": current_origin(),
+        "result": result,
+        "details": dict(details or {}),
+    }
     connection.execute(
         insert(audit).inline(),  # without the new row's number, which the app may not read
-        {
-            "action": action,
-            "organization_id": organization_id,
-            "actor_id": None if actor is None else actor.id,
-            "origin": current_origin(),
-            "result": result,
-            "details": dict(details or {}),
-        },
+        [{"organization_id": one, **common} for one in organization_ids],
     )
 
 

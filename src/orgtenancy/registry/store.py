@@ -28,6 +28,13 @@ _ORDER = f"{REGISTRY_SCHEMA}.organizations"
 _FIND = select(organizations).where(organizations.c.id == bindparam("key"))
 _FIND_LOCKED = _FIND.with_for_update()
 
+#: The ids of the organizations that are open for work, ordered by their bytes.
+ACTIVE = (
+    select(organizations.c.id)
+    .where(organizations.c.status == OrganizationStatus.ACTIVE)
+    .order_by(organizations.c.id.collate("C"))
+)
+
 
 def find(
     connection: Connection, organization_id: str, *, lock: bool = False
