@@ -64,7 +64,7 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "openapi": ((), (0,)),
     # Nothing was planted, so nothing is proven.
     "prove": (("--own-only", "--callable", "HOST:read"), (1,)),
-    "query": (("SELECT count(*) FROM items",), (0,)),
+    "query": (("SELECT 1 AS one",), (0,)),
     "revision": (("-m", "More", "--no-autogenerate"), (0,)),
     "module init": (("billing",), (0,)),
 }

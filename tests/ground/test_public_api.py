@@ -43,6 +43,8 @@ TENANCY = [
     "close",
     "control_session",
     "engine",
+    "fan_out",
+    "fan_out_async",
     "install",
     "organization",
     "run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 
 import pytest
@@ -113,5 +114,5 @@ def test_settings_are_frozen() -> None:
 
 
 def test_every_setting_is_described_where_it_is_defined() -> None:
-    documentation = Settings.__doc__ or ""
-    assert all(f"        {name}: " in documentation for name in Settings.model_fields)
+    documentation = inspect.cleandoc(Settings.__doc__ or "")  # Python 3.13 does it by itself
+    assert all(f"    {name}: " in documentation for name in Settings.model_fields)
