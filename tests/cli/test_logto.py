@@ -78,7 +78,7 @@ def test_a_signal_ends_the_worker_well(
     assert process.stderr.readline() == "0 events were due; waiting for others\n"
     post(installed, "organization_created", organization="acme")
     active = "SELECT true FROM orgtenancy.organizations WHERE status = 'active'"
-    eventually(lambda: database.ask(active), 20)
+    eventually(lambda: database.ask(active), 60)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 0, stderr

@@ -90,5 +90,5 @@ def in_terminal(project: Project, *arguments: str) -> str:
             except OSError:  # it is closed
                 break
     os.close(ours)
-    assert process.wait(10) == 0, shown
+    assert process.wait(60) == 0, shown
     return shown.decode()

@@ -27,7 +27,7 @@ def fleet(installed: Project) -> Iterator[Project]:
     installed.add_revision(f"op.execute('SELECT pg_sleep({SECONDS})')")
     yield installed
     # What was stopped at once may still sleep on the server.
-    eventually(lambda: not _busy(installed), 10)
+    eventually(lambda: not _busy(installed), 60)
 
 
 def _busy(project: Project) -> bool:
@@ -57,7 +57,7 @@ def done(project: Project) -> set[str]:
 
 
 def wait_for_some(project: Project) -> None:
-    eventually(lambda: any(r == "shop_0002" for r, _ in states(project).values()), 20)
+    eventually(lambda: any(r == "shop_0002" for r, _ in states(project).values()), 60)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -89,7 +89,7 @@ def test_a_second_signal_ends_at_once_and_the_journal_is_true(installed: Project
         installed.ok("org", "create", name)
     installed.add_revision("op.execute('SELECT pg_sleep(20)')")
     process = installed.start("migrate", "up", "--workers", "1")
-    eventually(lambda: _busy_sleeping(installed), 20)
+    eventually(lambda: _busy_sleeping(installed), 60)
     process.send_signal(signal.SIGINT)
     lines: list[str] = []
     assert process.stderr is not None
@@ -108,7 +108,7 @@ def test_a_second_signal_ends_at_once_and_the_journal_is_true(installed: Project
 def test_filling_spares_stops_between_two(installed: Project) -> None:
     installed.add_revision("op.execute('SELECT pg_sleep(0.3)')")
     process = installed.start("spares", "fill", "30", "--json")
-    eventually(lambda: installed.ok("spares", "count")["ready"] >= 1, 20)
+    eventually(lambda: installed.ok("spares", "count")["ready"] >= 1, 60)
     process.send_signal(signal.SIGTERM)
     stdout, stderr = finish(process)
     assert process.returncode == 143, stderr
@@ -123,7 +123,7 @@ def _busy_sleeping(project: Project) -> bool:
 
 def _end_sleep(project: Project) -> None:
     _sleepers(project, "SELECT pg_terminate_backend(pid)")
-    eventually(lambda: not _busy(project), 10)
+    eventually(lambda: not _busy(project), 60)
 
 
 def _sleepers(project: Project, select: str) -> list[tuple[object, ...]]:

@@ -97,7 +97,7 @@ async def cancel_before_the_server_is_known(
             return int((await session.execute(text("SELECT 1"))).scalar_one())
 
     task = asyncio.create_task(work())
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), 30)
     assert backends(tenancy, application) == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def test_it_prints_one_line_and_answers(place: Path) -> None:
     with running(place=place) as demo:
-        connection = http.client.HTTPConnection(demo.url.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(demo.url.removeprefix("http://"), timeout=30)
         connection.request("GET", "/sign-in")
         assert connection.getresponse().status == 200
         connection.close()
@@ -38,7 +38,7 @@ def test_a_signal_stops_it_with_nothing_left_although_a_browser_is_connected(
 ) -> None:
     with running(place=place) as demo:
         assert any(process.name() == "postgres" for process in demo.processes())
-        browser = http.client.HTTPConnection(demo.url.removeprefix("http://"), timeout=10)
+        browser = http.client.HTTPConnection(demo.url.removeprefix("http://"), timeout=30)
         browser.request("GET", "/sign-in", headers={"Connection": "keep-alive"})
         browser.getresponse().read()
         assert demo.stop(number) < STOP_WITHIN

@@ -237,12 +237,12 @@ def test_a_lost_connection_ends_the_streams_and_is_made_anew(
     async def cut_off() -> None:
         async with Hub(tenancy.engine.url) as hub:
             with hub.watch(organization) as watch:
-                await asyncio.wait_for(watch.is_heard.wait(), 5)
+                await asyncio.wait_for(watch.is_heard.wait(), 30)
                 await asyncio.to_thread(terminate_listeners, server, organization)
                 assert await watch.wait(5) == []
                 assert watch.is_over
             with hub.watch(organization) as watch:
-                await asyncio.wait_for(watch.is_heard.wait(), 10)
+                await asyncio.wait_for(watch.is_heard.wait(), 30)
                 assert not watch.is_over
 
     event_loop_runner.run(cut_off())

@@ -58,7 +58,7 @@ def unread(browser: httpx.Client) -> int:
 @contextmanager
 def following(browser: httpx.Client) -> Iterator[Iterator[Event]]:
     """Follow the stream of news from the moment on from which nothing is missed."""
-    with browser.stream("GET", "/live", timeout=10) as response:
+    with browser.stream("GET", "/live", timeout=30) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
 

@@ -174,7 +174,7 @@ def restart(pg: embedded.EmbeddedServer, folder: Path, pause: float) -> embedded
             return True
         return False
 
-    eventually(is_down, 20)
+    eventually(is_down, 60)
     time.sleep(pause)
     return embedded.server(folder)
 

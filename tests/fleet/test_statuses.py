@@ -151,7 +151,7 @@ def test_a_stage_that_began_before_the_fence_does_not_commit_after_it(
             tenancy.schemas.fleet.migrate, organizations=["acme"], options=patient
         )
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted"
-        eventually(lambda: three.database.ask(waiting), 20)
+        eventually(lambda: three.database.ask(waiting), 60)
         if online:
             # It holds the organization's row: whoever fences it waits for its end.
             fencing = others.submit(set_status, three.database, "acme", FENCED)

@@ -55,7 +55,7 @@ def test_nothing_more_is_written_by_any_process_and_every_client_is_told_why(
                 "SELECT 1 FROM pg_locks WHERE relation = %s::regclass AND mode = 'RowExclusiveLock'"
             )
             table = f'"{organization.schema_name}".notes'
-            eventually(lambda: not database.ask(under_way, table), 10)
+            eventually(lambda: not database.ask(under_way, table), 60)
         count = count_notes(database, organization)
         stays(database, organization, count)
         answers = [stopped(one), stopped(two)]

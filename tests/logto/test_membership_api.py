@@ -47,7 +47,7 @@ class Answers:
     def is_member(self, organization_id: str, user_id: str) -> bool:
         self.asked[organization_id, user_id] += 1
         found = (organization_id, user_id) in self.members
-        self.go_on.wait(10)
+        self.go_on.wait(30)
         if self.error is not None:
             raise self.error
         return found

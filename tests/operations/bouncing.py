@@ -116,7 +116,7 @@ def pgbouncer(
                 url.set(host="127.0.0.1", port=port, query={"sslmode": "disable"}) for url in urls
             ]
             try:
-                eventually(lambda: _answers(through[0]), 10)
+                eventually(lambda: _answers(through[0]), 60)
                 yield through
             finally:
                 process.terminate()

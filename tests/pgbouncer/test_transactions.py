@@ -205,7 +205,7 @@ def test_a_client_that_goes_away_in_its_transaction_takes_the_session_with_it(
             query = text("SELECT 1 FROM pg_stat_activity WHERE pid = :pid")
             return connection.scalar(query, {"pid": process})
 
-    eventually(lambda: not is_there(), 20)
+    eventually(lambda: not is_there(), 60)
 
 
 @pytest.mark.parametrize("shut", ["suspend", "fence"])

@@ -40,7 +40,7 @@ def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with (folder / "log").open("w") as log:
         redis = subprocess.Popen([program, *options], stdout=log, stderr=log)
     try:
-        eventually(socket.exists, 20)
+        eventually(socket.exists, 60)
         yield socket
     finally:
         with warnings.catch_warnings(action="ignore"):

@@ -343,7 +343,7 @@ def test_a_broken_listener_comes_back_and_drops_what_it_may_have_missed(
             assert status_of(listening, organization_id) == "active"  # it cannot know yet
         finally:
             connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(login))
-    eventually(lambda: database.backends(LISTEN), 10)
+    eventually(lambda: database.backends(LISTEN), 60)
     assert database.backends(LISTEN) != [pid]
     eventually(lambda: status_of(listening, organization_id) == "suspended", 2)
     change(tenancy, organization_id, OrganizationStatus.ACTIVE)

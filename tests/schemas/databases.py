@@ -84,7 +84,7 @@ class FreshDatabase:
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
             "AND pid <> pg_backend_pid() AND state <> 'idle'"
         )
-        eventually(lambda: not self.ask(busy), 20)
+        eventually(lambda: not self.ask(busy), 60)
 
 
 def dsn(url: URL) -> str:
@@ -92,7 +92,7 @@ def dsn(url: URL) -> str:
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait until a condition holds, and fail if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():

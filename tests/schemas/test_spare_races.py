@@ -129,7 +129,7 @@ def test_a_keeper_stops_after_the_spare_that_it_is_making(
 ) -> None:
     keeper = installed.schemas.spares.keep(500)
     with keeper:
-        eventually(lambda: counts(installed)[0] >= 1, 20)
+        eventually(lambda: counts(installed)[0] >= 1, 60)
     ready = counts(installed)[0]
     assert ready < 500
     assert not keeper._thread.is_alive()
@@ -148,7 +148,7 @@ def test_a_keeper_that_is_stopped_at_any_moment_does_stop(installed: Tenancy) ->
             done.set()
 
         Thread(target=keep, daemon=True).start()
-        assert done.wait(10)
+        assert done.wait(60)
 
 
 def test_a_keeper_survives_a_server_that_fails_it(
@@ -174,7 +174,7 @@ def test_a_keeper_survives_a_server_that_fails_it(
             )
             return int(ready)
 
-        eventually(refilled, 20)
+        eventually(refilled, 60)
 
 
 async def _kept(tenancy: Tenancy) -> tuple[int, int, int]:

@@ -55,7 +55,7 @@ def run_pytest(
         if server is not None:
             monkeypatch.setenv("DATABASE_URL", server)
         return pytester.runpytest_subprocess(
-            "-p", "no:cacheprovider", "-p", "no:randomly", *arguments, timeout=120
+            "-p", "no:cacheprovider", "-p", "no:randomly", *arguments, timeout=600
         )
 
     return run

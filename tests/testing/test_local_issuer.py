@@ -28,7 +28,7 @@ def issuer() -> Iterator[LocalIssuer]:
 
 
 def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5) as response:
+    with urllib.request.urlopen(url, timeout=30) as response:
         return json.load(response)
 
 
@@ -40,7 +40,7 @@ def post(issuer: LocalIssuer, form: str, authorization: str = "") -> dict[str, A
     url, headers = f"{issuer.issuer}/token", {"Authorization": authorization}
     request = urllib.request.Request(url, form.encode(), headers, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             return {"status": 200, **json.load(response)}
     except HTTPError as error:
         with error:

@@ -270,7 +270,7 @@ def test_members_that_changed_somehow_are_read_anew_if_wanted_and_caches_are_tol
         world.post("members_added", organization=one)
         world.post("applications_added", organization=one)
         worker.run_once()
-        heard = [n.payload for n in listening.notifies(timeout=5, stop_after=2)]
+        heard = [n.payload for n in listening.notifies(timeout=30, stop_after=2)]
     assert members.asked == ([one] if sync_members else [])
     assert heard == [one, one]
     assert world.outcomes() == ["done", "done"]

@@ -94,7 +94,7 @@ def test_an_earlier_event_that_arrives_only_now_waits_for_the_one_that_is_worked
         assert item is not None
         put(world, "acme", ago(20))
         other.start()
-        eventually(lambda: world.database.ask(BLOCKED), 10)
+        eventually(lambda: world.database.ask(BLOCKED), 60)
         assert got == []
         inbox.finish(connection, item, "done")
     other.join(10)
@@ -109,7 +109,7 @@ def test_when_its_holder_is_gone_an_event_is_free(world: World) -> None:
     assert claim(world) is None
     connection.invalidate()  # the line is cut, and nothing is said
     connection.close()
-    eventually(lambda: claim(world) is not None, 10)
+    eventually(lambda: claim(world) is not None, 60)
 
 
 def test_an_event_is_given_up_after_too_many_attempts(

@@ -60,12 +60,12 @@ def test_each_recorded_webhook_works_from_the_request_to_the_registry(
         assert (answer.status, answer.json) == (200, {"received": True, "new": True})
 
     def done(count: int) -> None:
-        eventually(lambda: world.outcomes() == ["done"] * count, 20)
+        eventually(lambda: world.outcomes() == ["done"] * count, 60)
 
     begun = time.perf_counter()
     take(created)
     answered = time.perf_counter()
-    eventually(lambda: status_of(world, one) == "active", 20)
+    eventually(lambda: status_of(world, one) == "active", 60)
     active = time.perf_counter()
     with capsys.disabled():
         print(

@@ -66,7 +66,7 @@ def test_in_its_block_a_worker_hears_of_events_and_outside_it_is_gone(world: Wor
         for _ in range(3):
             one = new_id()
             world.post("organization_created", organization=one)
-            eventually(partial(_is_active, world, one), 10)
+            eventually(partial(_is_active, world, one), 60)
     assert threading.active_count() == before
     assert world.outcomes() == ["done"] * 3
 
@@ -88,9 +88,9 @@ def test_what_was_there_before_a_worker_began_is_done_also_without_listening(
     one, two = new_id(), new_id()
     world.post("organization_created", organization=one)
     with database.tenancy(listen=False) as tenancy, worker_of(tenancy):
-        eventually(lambda: _is_active(world, one), 10)
+        eventually(lambda: _is_active(world, one), 60)
         world.post("organization_created", organization=two)
-        eventually(lambda: _is_active(world, two), 10)
+        eventually(lambda: _is_active(world, two), 60)
 
 
 def test_what_fails_is_tried_again_later_and_given_up_in_the_end(world: World) -> None:
@@ -257,7 +257,7 @@ def test_when_its_connection_is_cut_a_worker_goes_on_with_another(world: World) 
         ((pid,),) = world.database.ask(CLAIMS)
         world.database.ask("SELECT pg_terminate_backend(%s)", pid)
         go_on.set()
-        eventually(lambda: world.outcomes() == ["done"], 20)
+        eventually(lambda: world.outcomes() == ["done"], 60)
     assert times == [one, one]
     assert world.actions(one) == ["provisioned"]
 
@@ -267,7 +267,7 @@ def test_a_worker_without_a_server_says_so_and_waits(
 ) -> None:
     nowhere = make_url("postgresql+psycopg://owner:secret-word@127.0.0.1:1/app")
     with database.tenancy(admin_url=nowhere) as tenancy, worker_of(tenancy):
-        eventually(lambda: "trying again" in caplog.text, 10)
+        eventually(lambda: "trying again" in caplog.text, 60)
     assert "secret-word" not in caplog.text
 
 
