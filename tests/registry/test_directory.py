@@ -28,7 +28,7 @@ from tests.schemas.databases import FreshDatabase, dsn, eventually
 from tests.support.reservations import reserve
 
 LISTEN = 'LISTEN "orgtenancy_organizations"'
-WITHIN = 1.0  # seconds until a change must be known where a process listens
+WITHIN = 20.0  # seconds until a change is known where a process listens; a look-up is kept for 60
 
 
 def new_id() -> str:
@@ -345,7 +345,7 @@ def test_a_broken_listener_comes_back_and_drops_what_it_may_have_missed(
             connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(login))
     eventually(lambda: database.backends(LISTEN), 60)
     assert database.backends(LISTEN) != [pid]
-    eventually(lambda: status_of(listening, organization_id) == "suspended", 2)
+    eventually(lambda: status_of(listening, organization_id) == "suspended", 30)
     change(tenancy, organization_id, OrganizationStatus.ACTIVE)
     eventually(lambda: status_of(listening, organization_id) == "active", WITHIN)
 
@@ -410,7 +410,7 @@ def test_a_forked_child_listens_on_a_connection_of_its_own(
         eventually(lambda: len(database.backends(LISTEN)) == 2)
         time.sleep(0.1)
         change(tenancy, organization_id, OrganizationStatus.SUSPENDED)
-        time.sleep(WITHIN)
+        time.sleep(1.0)
         process.say("look again")
         assert process.hear() == "child suspended"
         # The child has closed its tenancy: what the parent holds still works.

@@ -275,7 +275,7 @@ def test_a_broken_listener_comes_back_and_drops_what_it_may_have_missed(
             assert listening.members.find(*member).member == "active"  # it cannot know yet
         finally:
             connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(login))
-    eventually(lambda: listening.members.find(*member).member == "removed", 10)
+    eventually(lambda: listening.members.find(*member).member == "removed", 60)
 
 
 def test_closing_a_tenancy_ends_its_listener_and_the_next_look_up_starts_another(
