@@ -15,7 +15,9 @@ OrgTenancyError
 │   ├── OrganizationUnavailable           it exists, but is not open for work
 │   ├── OrganizationExists                the id, or its schema, is another organization's
 │   ├── OrganizationBusy                  others hold it, or still write in it
-│   └── TransitionRefused                 its status does not allow the operation
+│   ├── TransitionRefused                 its status does not allow the operation
+│   ├── PlacementNotFound (KeyError)      the tenancy names no such placement
+│   └── PlacementUnavailable              it takes no organization now
 ├── SchemaError
 │   ├── ProvisioningFailed
 │   ├── DropRefused
@@ -222,6 +224,21 @@ class TransitionRefused(RegistryError):
         super().__init__(message, **about)
         self.operation = operation
         self.status = status
+
+
+class PlacementNotFound(RegistryError, KeyError):
+    """This tenancy names no such placement, whether the registry knows it or not."""
+
+    code = "placement_not_found"
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError shows its argument as code
+
+
+class PlacementUnavailable(RegistryError):
+    """A placement takes no organization now: it is not added, drained, full, or down."""
+
+    code = "placement_unavailable"
 
 
 class SchemaError(OrgTenancyError):

@@ -36,6 +36,8 @@ CODES = {
     "OrganizationExists": "organization_exists",
     "OrganizationBusy": "organization_busy",
     "TransitionRefused": "transition_refused",
+    "PlacementNotFound": "placement_not_found",
+    "PlacementUnavailable": "placement_unavailable",
     "SchemaError": "schema",
     "ProvisioningFailed": "provisioning_failed",
     "DropRefused": "drop_refused",

@@ -224,7 +224,7 @@ def prepare_control_role(
             sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_name(REGISTRY_SCHEMA), reader),
             *(
                 sql.SQL("GRANT SELECT ON {} TO {}").format(_name(REGISTRY_SCHEMA, table), reader)
-                for table in ("organizations", "members", "actors")
+                for table in ("organizations", "locations", "members", "actors")
             ),
             # Append-only for the app: when and by whom is written by the database.
             *(

@@ -324,7 +324,7 @@ class Fleet:
         job = runner.run(job_id, lock, targets)
         if job.status is JobStatus.FAILED:
             raise JobFailed(
-                f"job {job.id} ({job.kind}): {job.failed} of {job.total} schemas failed, "
+                f"job {job.label} ({job.kind}): {job.failed} of {job.total} schemas failed, "
                 f"{job.done} are done; see its items, mend the cause and resume it",
                 job_id=job.id,
                 placement=job.placement,
@@ -347,7 +347,7 @@ class Fleet:
         holder = (
             "a job that is just beginning"
             if running is None
-            else f"job {running.id} ({running.kind}) of {running.runner}"
+            else f"job {running.label} ({running.kind}) of {running.runner}"
         )
         raise JobLocked(
             f"another runner works on placement {self._database.name!r}: {holder}",
