@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from orgtenancy.database.engines import Database
@@ -47,9 +47,10 @@ class Health:
 def examine(database: Database) -> Health:
     """Ask a placement how it is."""
     try:
-        with database.admin_engine.begin() as connection:
-            return Health(_count(connection), server_version(connection))
+        return _ask(database)
     except DBAPIError as error:
+        if error.connection_invalidated:  # an idle one, of before a restart of the server
+            return examine(database)
         return Health(error=" ".join(str(error.orig).split()))
     except ConfigurationError as error:  # without an admin_url
         return Health(error=str(error))
@@ -128,6 +129,7 @@ def is_open(states_by_name: Mapping[str, str], name: str) -> bool:
     return states_by_name.get(name, _OPEN if name == CONTROL_PLACEMENT else None) == _OPEN
 
 
-def _count(connection: Connection) -> int:
+def _ask(database: Database) -> Health:
     statement = select(func.count()).where(organizations.c.status != OrganizationStatus.PURGED)
-    return int(connection.scalar(statement) or 0)
+    with database.admin_engine.begin() as connection:
+        return Health(int(connection.scalar(statement) or 0), server_version(connection))

@@ -82,7 +82,8 @@ class SpreadSchemas(SchemaManager):
             except OrganizationExists as error:
                 if error.placement == target:
                     raise
-                # Another call was faster, and has chosen another placement.
+                # Another call was faster, or has left a reservation that nobody fills.
+                self.locations.release(organization_id)
         raise ProvisioningFailed(
             f"organization {organization_id!r} could not be provisioned: {_MAX_ATTEMPTS} times "
             "other calls made it elsewhere, and dropped it",
