@@ -23,6 +23,7 @@ OrgTenancyError
 │   ├── DropRefused
 │   ├── PurgeRefused                      its grace period is not over
 │   ├── RevisionNotFound                  no file has this revision
+│   ├── MoveFailed                        it is where it was
 │   ├── JobLocked                         another runner works on the placement
 │   ├── JobNotFound                       the journal has no such job
 │   └── JobFailed                         some organizations were not done; a resume goes on
@@ -279,6 +280,12 @@ class RevisionNotFound(SchemaError):
     """No file of a module has this revision."""
 
     code = "revision_not_found"
+
+
+class MoveFailed(SchemaError):
+    """An organization was not moved to another placement: it is where it was."""
+
+    code = "move_failed"
 
 
 class JobLocked(SchemaError):

@@ -20,6 +20,7 @@ from orgtenancy.database.sessions import ModuleSettingsByType
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.naming import CONTROL_PLACEMENT
 from orgtenancy.operations.lifecycle import Organizations
+from orgtenancy.operations.moving import Mover
 from orgtenancy.operations.placements import Cell, PlacementManager
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.directory import OrganizationDirectory
@@ -94,7 +95,8 @@ class Tenancy:
         self.schemas = (
             SpreadSchemas(managers, chooser) if placements else managers[CONTROL_PLACEMENT]
         )
-        self.organizations = Organizations(self.schemas, on_change=self._forget)
+        mover = Mover(self.schemas, chooser, on_change=self._forget)
+        self.organizations = Organizations(self.schemas, mover, on_change=self._forget)
 
     @property
     def engine(self) -> Engine:

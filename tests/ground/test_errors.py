@@ -43,6 +43,7 @@ CODES = {
     "DropRefused": "drop_refused",
     "PurgeRefused": "purge_refused",
     "RevisionNotFound": "revision_not_found",
+    "MoveFailed": "move_failed",
     "JobLocked": "job_locked",
     "JobNotFound": "job_not_found",
     "JobFailed": "job_failed",

@@ -82,13 +82,16 @@ ORGANIZATIONS = [
     "get",
     "link",
     "list",
+    "move",
     "purge",
     "purge_due",
     "rename",
     "restore",
     "resume",
+    "resume_move",
     "set_attributes",
     "suspend",
+    "undo_move",
     "unfence",
 ]
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -21,6 +21,9 @@ from orgtenancy.operations.lifecycle.events import LifecycleEvents
 from orgtenancy.organizations import AuditEntry, Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.schemas import SchemaManager
+
+if TYPE_CHECKING:
+    from orgtenancy.operations.moving.mover import Moved, Mover
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,17 +64,20 @@ class Organizations(LifecycleEvents):
 
     Args:
         schemas: Finds organizations.
+        mover: Moves them between placements.
         on_change: Called in this process with the id of an organization that changed.
     """
 
     def __init__(
         self,
         schemas: SchemaManager,
+        mover: Mover,
         *,
         on_change: Callable[[str], None] = lambda organization_id: None,
     ) -> None:
         super().__init__()
         self._schemas = schemas
+        self._mover = mover
         self._locations = schemas.locations
         self._placements = schemas.locations.placements
         self._on_change = on_change
@@ -259,6 +265,43 @@ class Organizations(LifecycleEvents):
             self._on_change(organization_id)
         return self._told("change_id", changed)
 
+    def move(self, organization_id: str, *, to: str) -> Organization:
+        """Move an organization to another placement, while it is at work.
+
+        It is copied first, and then fenced for as long as it takes to copy what changed
+        meanwhile, and to compare both sides. A process that remembers where it was is refused
+        by PostgreSQL there, and told to come back. Killed at any point, a move is gone on with
+        by calling it again, or by `resume_move`; `undo_move` leaves the organization where it is.
+
+        Args:
+            organization_id: Which organization: active, suspended, archived or purged.
+            to: The placement that it goes to.
+
+        Raises:
+            PlacementNotFound: If the tenancy does not name the placement.
+            PlacementUnavailable: If the placement takes no organizations.
+            MoveFailed: If it could not be moved; it is where it was, and not fenced.
+        """
+        return self._moved(self._mover.move(organization_id, to))
+
+    def resume_move(self, organization_id: str) -> Organization:
+        """Go on with a move that was broken off.
+
+        Raises:
+            MoveFailed: If none was, or it could not be moved; it is where it was.
+        """
+        return self._moved(self._mover.resume(organization_id))
+
+    def undo_move(self, organization_id: str) -> Organization:
+        """Leave an organization where it is, whose move was broken off.
+
+        Raises:
+            MoveFailed: If none was, or it is on the other placement already: then only
+                `resume_move` leads on.
+        """
+        self._mover.undo(organization_id)
+        return self.get(organization_id)
+
     def audit(
         self,
         page: PageRequest = _FIRST_PAGE,
@@ -302,6 +345,9 @@ class Organizations(LifecycleEvents):
     set_attributes_async = _in_thread(set_attributes)
     link_async = _in_thread(link)
     change_id_async = _in_thread(change_id)
+    move_async = _in_thread(move)
+    resume_move_async = _in_thread(resume_move)
+    undo_move_async = _in_thread(undo_move)
     audit_async = _in_thread(audit)
 
     def _change(self, operation: str, organization_id: str, **given: Any) -> Organization:
@@ -345,6 +391,11 @@ class Organizations(LifecycleEvents):
                 # first, and would keep the others for ever.
                 logger.warning("%r could not be purged: %s", organization_id, error)
         return purged
+
+    def _moved(self, moved: Moved) -> Organization:
+        if moved.is_news:
+            self._fire("moved", moved.after, moved.before)
+        return moved.after
 
     def _told(self, operation: str, changed: Changed) -> Organization:
         if changed.is_news:
