@@ -152,7 +152,7 @@ def test_an_organization_that_is_dropped_leaves_nothing_and_can_be_made_elsewher
     spread.schemas.drop(made.id, confirm=made.id, force=True)
     assert (cells.where(made.id), cells.location(made.id)) == ([], None)
     assert not cells.control.ask(
-        "SELECT FROM orgtenancy.members WHERE organization_id = %s", made.id
+        "SELECT actor_id FROM orgtenancy.members WHERE organization_id = %s", made.id
     )
     with pytest.raises(OrganizationNotFound):
         spread.schemas.drop(made.id, confirm=made.id)

@@ -127,7 +127,7 @@ class Locations:
             self._reserve(connection, organization_id, database)
             # Between the switch of a move and its end it is nowhere for a moment.
             if _is_moving(connection, organization_id) and not _has(database, organization_id):
-                raise _moving(organization_id, database)
+                raise _moving(organization_id)
             try:
                 yield
             except ProvisioningFailed:
@@ -158,6 +158,16 @@ class Locations:
         finally:  # whichever of them is no organization's now
             self.release(organization_id)
             self.release(new_id)
+
+    def check_is_free(self, organization_id: str) -> None:
+        """Make sure that an id which no registry has is not about to be in one.
+
+        Raises:
+            OrganizationBusy: If it is just being moved.
+        """
+        with self.placements.control.admin_engine.begin() as connection:
+            if _is_moving(connection, organization_id):
+                raise _moving(organization_id)
 
     def release(self, organization_id: str) -> None:
         """Take back the reservation of an id that is no organization's any more."""
@@ -265,10 +275,9 @@ def _has(database: Database, organization_id: str) -> bool:
         return store.find(connection, organization_id) is not None
 
 
-def _moving(organization_id: str, database: Database) -> OrganizationBusy:
+def _moving(organization_id: str) -> OrganizationBusy:
     return OrganizationBusy(
-        f"organization {organization_id!r} is being moved to placement {database.name!r}",
+        f"organization {organization_id!r} is being moved to another placement",
         operation="provision",
         organization_id=organization_id,
-        placement=database.name,
     )

@@ -157,6 +157,7 @@ class SpreadSchemas(SchemaManager):
         try:
             self._managers[database.name].get(organization_id)
         except OrganizationNotFound:
+            self.locations.check_is_free(organization_id)
             return None
         return database.name
 
