@@ -90,12 +90,12 @@ class Tenancy:
         self._listeners = {one: self._make_listener(one) for one in self._databases}
         chooser = Chooser(self._databases, described, place)
         cells = self._make_cells(described, modules)
-        self.placements = PlacementManager(cells, chooser)
         managers = {name: cell.schemas for name, cell in cells.items()}
         self.schemas = (
             SpreadSchemas(managers, chooser) if placements else managers[CONTROL_PLACEMENT]
         )
         mover = Mover(self.schemas, chooser, on_change=self._forget)
+        self.placements = PlacementManager(cells, chooser, mover)
         self.organizations = Organizations(self.schemas, mover, on_change=self._forget)
 
     @property

@@ -277,6 +277,9 @@ def test_between_two_places_it_is_not_made_anew(cells: Cells, spread: Tenancy) -
         for given in (None, "default", "eu"):
             with pytest.raises((OrganizationBusy, OrganizationExists)):
                 spread.schemas.provision(organization.id, placement=given)
+        for cell in spread.placements.values():
+            with pytest.raises((OrganizationBusy, OrganizationExists)):
+                cell.schemas.provision(organization.id)
         with pytest.raises(OrganizationUnavailable) as caught:
             spread.organization(organization.id).__enter__()
         assert caught.value.retry_after == 1

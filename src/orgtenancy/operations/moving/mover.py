@@ -130,6 +130,11 @@ class Mover:
         with self._alone(organization_id):
             self._undo(self._begun(organization_id))
 
+    def target_of(self, organization_id: str) -> str | None:
+        """Return where an organization goes to whose move was broken off; None for others."""
+        move = self._find(organization_id)
+        return None if move is None or move.phase is Phase.UNDOING else move.target
+
     def _attempt(self, organization_id: str, target: str, move: Move | None) -> Moved:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             if move is None:

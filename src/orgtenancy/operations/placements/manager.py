@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from orgtenancy.database.placements import Placement
+from orgtenancy.operations.moving import Mover
+from orgtenancy.operations.moving.draining import Drain, DrainReport, OnOrganization
 from orgtenancy.schemas import SchemaManager
 from orgtenancy.schemas.placing.choosing import Chooser, is_nearly_full
 from orgtenancy.schemas.placing.counting import is_open
@@ -69,11 +72,13 @@ class PlacementManager(Mapping[str, Cell]):
     Args:
         cells: The placements; the control server is the first.
         chooser: Knows how they are.
+        mover: Moves organizations between them.
     """
 
-    def __init__(self, cells: Mapping[str, Cell], chooser: Chooser) -> None:
+    def __init__(self, cells: Mapping[str, Cell], chooser: Chooser, mover: Mover) -> None:
         self._cells = cells
         self._chooser = chooser
+        self._mover = mover
 
     def __getitem__(self, name: str) -> Cell:
         return self._cells[self._chooser.databases.named(name).name]
@@ -134,6 +139,55 @@ class PlacementManager(Mapping[str, Cell]):
         check_login(database)
         register(database, "open")
         return next(one for one in self.list() if one.name == name)
+
+    def drain(
+        self,
+        name: str,
+        *,
+        to: str | None = None,
+        workers: int = 2,
+        on_organization: OnOrganization = lambda organization_id, error: None,
+        cancel: Event | None = None,
+    ) -> DrainReport:
+        """Move all organizations of a placement to others; it gets no new ones from then on.
+
+        Calling it again goes on. `add` opens the placement again.
+
+        Args:
+            name: The placement; also the control server, which stays that.
+            to: Where all of them go to; the policy chooses for each of them if not given.
+            workers: How many are moved at the same time.
+            on_organization: Called after each of them, with why it was not moved, or None.
+            cancel: Set it to stop: what is begun is finished.
+
+        Raises:
+            PlacementNotFound: If the tenancy does not name one of the placements.
+            PlacementUnavailable: If `to` takes no organizations.
+        """
+        drain = Drain(
+            self[name].schemas,
+            self._mover,
+            self._chooser,
+            target=None if to is None else self[to].name,
+            workers=workers,
+            on_organization=on_organization,
+            cancel=cancel,
+        )
+        return drain.run()
+
+    async def drain_async(self, name: str, *, to: str | None = None) -> DrainReport:
+        """Move all organizations of a placement to others, as `drain` does.
+
+        A task that is cancelled stops it: what is begun is finished first.
+        """
+        cancel = Event()
+        work = asyncio.create_task(asyncio.to_thread(self.drain, name, to=to, cancel=cancel))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cancel.set()
+            await asyncio.wait([work])
+            raise
 
     async def add_async(self, name: str) -> PlacementStatus:
         """Prepare a placement, as `add` does."""

@@ -38,12 +38,19 @@ class Chooser:
         self._policy = policy
         self.counts = Counts(databases)
 
-    def choose(self, attributes: Mapping[str, Any], *, without: str | None = None) -> str:
+    def choose(
+        self,
+        attributes: Mapping[str, Any],
+        *,
+        without: str | None = None,
+        policy: Policy | None = None,
+    ) -> str:
         """Return the placement that the policy chooses for an organization.
 
         Args:
             attributes: The organization's.
             without: A placement that it cannot be.
+            policy: Another policy than the tenancy's.
 
         Raises:
             PlacementUnavailable: If none is open, within reach and not full, or the policy
@@ -60,7 +67,7 @@ class Chooser:
         if not candidates:
             told = "; ".join(f"{name} {reason}" for name, reason in reasons.items() if reason)
             raise PlacementUnavailable(f"no placement takes organizations: {told or 'no weight'}")
-        name = self._policy(attributes, candidates)
+        name = (policy or self._policy)(attributes, candidates)
         if name not in {one.name for one in candidates}:
             self.check(name)
         return self.databases.named(name).name
