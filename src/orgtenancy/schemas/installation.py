@@ -13,7 +13,7 @@ from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.naming import REGISTRY_SCHEMA
 from orgtenancy.registry.tables import organizations, placements, spares
-from orgtenancy.schemas import grants
+from orgtenancy.schemas import citus, grants
 from orgtenancy.schemas.revisions import script_directory
 from orgtenancy.schemas.revisions.online import upgrade
 from orgtenancy.settings import IsolationLevel
@@ -41,6 +41,8 @@ def install(database: Database) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         grants.check_login(connection, login)
         version = grants.server_version(connection)
+        if database.has_citus:
+            citus.keep_here(connection, REGISTRY_SCHEMA)
         grants.execute(
             connection,
             [
