@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -24,12 +24,6 @@ from tests.schemas.databases import FreshDatabase, dsn
 from tests.support.notes import notes
 
 VARIABLE = "ORGTENANCY_TEST_CITUS_URL"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "citus" in item.path.parts:
-            item.add_marker(pytest.mark.citus)
 
 
 @dataclass(frozen=True)
@@ -80,10 +74,9 @@ def cluster() -> tuple[URL, list[Node]]:
     return url, [Node(host, port) for host, port in rows]
 
 
-@pytest.fixture(scope="package")
-def citus(cluster: tuple[URL, list[Node]]) -> Iterator[CitusDatabase]:
-    """A database on every node, with the extension, an owner and an app's login."""
-    superuser, workers = cluster
+@contextmanager
+def citus_database(superuser: URL, workers: list[Node]) -> Iterator[CitusDatabase]:
+    """Make a database on every node, with the extension, an owner and an app's login."""
     name = f"test_{uuid4().hex[:12]}"
     owner, app = f"owner_{name}", f"app_{name}"
     nodes = [superuser, *(superuser.set(host=one.host, port=one.port) for one in workers)]
@@ -110,6 +103,20 @@ def citus(cluster: tuple[URL, list[Node]]) -> Iterator[CitusDatabase]:
         yield CitusDatabase(
             here.set(username=app, password=None), here.set(username=owner, password=None), workers
         )
+
+
+@pytest.fixture(scope="package")
+def citus(cluster: tuple[URL, list[Node]]) -> Iterator[CitusDatabase]:
+    """A database of the cluster."""
+    with citus_database(*cluster) as database:
+        yield database
+
+
+@pytest.fixture
+def fresh_citus(cluster: tuple[URL, list[Node]]) -> Iterator[CitusDatabase]:
+    """Another one, with nothing in it."""
+    with citus_database(*cluster) as database:
+        yield database
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from tests.placements.cells import count, new_id, write
 
 __all__ = ["senders", "tokens"]
 
+pytestmark = [pytest.mark.citus, pytest.mark.slow]
+
 
 @pytest.fixture
 def organization(tenancy: Tenancy) -> Organization:

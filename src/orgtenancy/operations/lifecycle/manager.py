@@ -275,7 +275,8 @@ class Organizations(LifecycleEvents):
 
         Args:
             organization_id: Which organization: active, suspended, archived or purged.
-            to: The placement that it goes to.
+            to: The placement that it goes to; `@host:port` for another node of the Citus
+                cluster that it is on, which needs no fence.
 
         Raises:
             PlacementNotFound: If the tenancy does not name the placement.

@@ -86,7 +86,8 @@ def make_copy(source: Database, target: SchemaBuilder, move: Move) -> None:
                 move, tables_of(here, organization.schema_name), tables_of(there, schema)
             )
             _empty(there, [into for _, into in pairs])  # of what revisions have written
-            with filling(there, schema, [(into, table.size) for table, into in pairs]):
+            sizes = [(into, table.size) for table, into in pairs]
+            with filling(there, schema, sizes, one_by_one=target.database.has_citus):
                 for table, into in pairs:
                     copy_over(here, there, table, into)
             _set_sequences(here, there, move, organization.schema_name, schema)
@@ -124,7 +125,7 @@ def bring_up_to_date(source: Database, target: Database, move: Move) -> Changes:
             pairs = _pairs(
                 move, tables_of(here, organization.schema_name), tables_of(there, schema)
             )
-            changes = _copy_changes(here, there, move, pairs, schema)
+            changes = _copy_changes(here, there, move, pairs, schema, one_by_one=target.has_citus)
             _set_sequences(here, there, move, organization.schema_name, schema)
             return changes
 
@@ -181,6 +182,8 @@ def _copy_changes(
     move: Move,
     pairs: Sequence[tuple[Table, Table]],
     schema: str,
+    *,
+    one_by_one: bool,
 ) -> Changes:
     tables, copies = [one for one, _ in pairs], [into for _, into in pairs]
     masks = masks_of(tables)
@@ -193,7 +196,8 @@ def _copy_changes(
     rows = 0
     affected = [(table, into) for table, into in pairs if table.name in changed]
     # Their indexes stay: few rows come in.
-    with filling(there, schema, [(into, 0) for _, into in affected]):
+    sizes = [(into, 0) for _, into in affected]
+    with filling(there, schema, sizes, one_by_one=one_by_one):
         for table, into in affected:
             name = table.name
             rows += copy_buckets(here, there, table, into, mask=masks[name], buckets=changed[name])

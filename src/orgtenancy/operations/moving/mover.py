@@ -16,6 +16,7 @@ from orgtenancy.operations.lifecycle.draining import drain
 from orgtenancy.operations.moving import journal, steps
 from orgtenancy.operations.moving.copying import Changes, Outdated, bring_up_to_date, make_copy
 from orgtenancy.operations.moving.journal import Move, Phase
+from orgtenancy.operations.moving.nodes import NODE, move_to_node
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import locations
 from orgtenancy.registry.audit import told_if_not_done
@@ -75,7 +76,8 @@ class Mover:
 
         Args:
             organization_id: Which organization.
-            target: The placement that it goes to.
+            target: The placement that it goes to, or `@host:port` for another node of the
+                Citus cluster that it is on.
 
         Raises:
             InvalidOrganizationId: If the id breaks a naming rule.
@@ -88,21 +90,23 @@ class Mover:
             MoveFailed: If it could not be moved; it is where it was.
         """
         validate_organization_id(organization_id)
+        if target.startswith(NODE):
+            return self._move_to_node(organization_id, target)
         self._placements.named(target)
         with self._alone(organization_id):
             move = self._find(organization_id)
             if move is not None and move.phase is Phase.UNDOING:
                 self._undo(move)
                 move = None
-            if move is not None and move.target != target:
-                raise _busy(organization_id, f"a move to placement {move.target!r} was broken off")
             if move is None:
                 organization = self._schemas.get(organization_id)
                 if organization.placement == target:
                     return Moved(organization, organization)
                 source = self._placements.of(organization)
-            else:
+            elif move.target == target:
                 source, _ = self._ends(move)
+            else:
+                raise _broken_off(move)
             with told_if_not_done(source, "moved", organization_id, to=target):
                 return self._attempt(organization_id, target, move)
 
@@ -134,6 +138,16 @@ class Mover:
         """Return where an organization goes to whose move was broken off; None for others."""
         move = self._find(organization_id)
         return None if move is None or move.phase is Phase.UNDOING else move.target
+
+    def _move_to_node(self, organization_id: str, target: str) -> Moved:
+        with self._alone(organization_id):
+            if (move := self._find(organization_id)) is not None:
+                raise _broken_off(move)
+            organization = self._schemas.get(organization_id)
+            source = self._placements.of(organization)
+            with told_if_not_done(source, "moved", organization_id, to=target):
+                move_to_node(source, organization, target)
+            return Moved(organization, organization)
 
     def _attempt(self, organization_id: str, target: str, move: Move | None) -> Moved:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
@@ -301,6 +315,12 @@ class Mover:
             yield
         finally:
             lock.release()
+
+
+def _broken_off(move: Move) -> OrganizationBusy:
+    return _busy(
+        move.organization_id, f"a move to placement {move.target!r} was broken off: go on with it"
+    )
 
 
 def _busy(organization_id: str, reason: str) -> OrganizationBusy:
