@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from orgtenancy import Organization, Tenancy
 from orgtenancy.community import PostRepository, community
 from orgtenancy.errors import OrganizationBusy, OrganizationUnavailable
+from orgtenancy.operations.doctor import Level, examine
 from tests.api.conftest import Send, senders, tokens
 from tests.api.player import Player
 from tests.api.scenario import STORY
@@ -155,3 +156,11 @@ def test_migrations_up_and_down_with_every_kind_of_revision(
         assert down is not None
         for organization_id in ids:
             tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
+
+
+def test_the_doctor_finds_no_problem_and_no_way_to_cross(tenancy: Tenancy) -> None:
+    tenancy.schemas.provision(new_id())
+    report = examine(tenancy)
+    assert report.is_healthy, report.of(Level.PROBLEM)
+    (isolation,) = [one for one in report.findings if one.check == "isolation"]
+    assert "attempts to cross were refused" in isolation.message
