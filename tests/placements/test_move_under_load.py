@@ -182,8 +182,8 @@ def test_killed_at_thirty_points_it_is_gone_on_with_or_undone(
         tenancy.install()
         tenancy.schemas.provision(organization_id, placement="default")
         arguments = urls(cells, admin=True)
-        with dialogue("tests.placements.moving", *arguments) as mover:
-            mover.say(f"{organization_id} old 0")
+        with dialogue("tests.placements.dying", *arguments) as mover:
+            mover.say(f"move {organization_id} old 0")
             points = int(mover.hear())
             assert points > 100
             ends: Counter[str] = Counter()
@@ -194,7 +194,7 @@ def test_killed_at_thirty_points_it_is_gone_on_with_or_undone(
                 for at in chance.sample(range(1, points), KILLS):
                     here = tenancy.schemas.get(organization_id).placement
                     there = "old" if here == "default" else "default"
-                    mover.say(f"{organization_id} {there} {at}")
+                    mover.say(f"move {organization_id} {there} {at}")
                     assert mover.hear() == "killed"
                     undo = chance.random() < 0.5
                     ends[finish(tenancy.organizations, organization_id, here, there, undo)] += 1

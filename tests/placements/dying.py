@@ -1,8 +1,9 @@
-"""A process that moves an organization, and kills itself on the way.
+"""A process that works on several placements, and kills itself on the way.
 
-`python -m tests.placements.moving` takes jobs as lines: the organization, the placement, and the
-point at which to die: a statement about to be sent, or one whose result has arrived. The answer is
-the number of points that were passed, or `killed`. Each job runs in a child of its own.
+`python -m tests.placements.dying` takes jobs as lines: what to do, the organization, where or what
+it is to be, and the point at which to die: a statement about to be sent, or one whose result has
+arrived. The answer is the number of points that were passed, or `killed`. Each job runs in a child
+of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
 
 from orgtenancy import Placement, Settings, Tenancy
+from orgtenancy.schemas import claiming, messages
 from tests.support.notes import notes
 
 passed = 0
@@ -52,10 +54,35 @@ for owner, name in POINTS:
     setattr(owner, name, with_points(getattr(owner, name)))
 
 
-def child(
-    url: str, admin_url: str, others: str, organization_id: str, to: str, at: str, tell: int
-) -> None:
+def with_points_around(method: Callable[..., Any]) -> Callable[..., Any]:
+    def replacement(*args: Any) -> Any:
+        point()
+        result = method(*args)
+        point()
+        return result
+
+    return replacement
+
+
+# What is sent as a message, without a cursor.
+vars(claiming)["fetch_value"] = with_points_around(messages.fetch_value)
+
+
+def work(tenancy: Tenancy, job: str, organization_id: str, target: str) -> None:
+    match job:
+        case "move":
+            tenancy.organizations.move(organization_id, to=target)
+        case "provision":
+            tenancy.schemas.provision(organization_id, placement=target)
+        case "drop":
+            tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
+        case "change_id":
+            tenancy.organizations.change_id(organization_id, target)
+
+
+def child(urls: list[str], job: str, organization_id: str, target: str, at: str, tell: int) -> None:
     global deadly, passed
+    url, admin_url, others = urls
     placements = {
         name: Placement(url=one, admin_url=admin)
         for name, (one, admin) in json.loads(others).items()
@@ -65,18 +92,18 @@ def child(
         url, admin_url=admin_url, modules=[notes], settings=settings, placements=placements
     )
     passed, deadly = 0, int(at)
-    tenancy.organizations.move(organization_id, to=to)
+    work(tenancy, job, organization_id, target)
     os.write(tell, str(passed).encode())
 
 
-def main(url: str, admin_url: str, others: str) -> None:
+def main(*urls: str) -> None:
     for line in sys.stdin:
-        organization_id, to, at = line.split()
+        job, organization_id, target, at = line.split()
         hear, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                child(url, admin_url, others, organization_id, to, at, tell)
+                child(list(urls), job, organization_id, target, at, tell)
             except BaseException:  # noqa: BLE001 - the end of a child
                 traceback.print_exc()
                 os._exit(1)
