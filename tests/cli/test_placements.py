@@ -87,6 +87,7 @@ def test_commands_go_from_placement_to_placement_or_to_one(placed: Project) -> N
     assert "`orgtenancy placements list`" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_what_fails_on_one_placement_ends_the_command(placed: Project, eu: FreshDatabase) -> None:
     for name, placement in (("a", "eu"), ("b", "default")):
         placed.ok("org", "create", name, "--placement", placement)
@@ -99,6 +100,7 @@ def test_what_fails_on_one_placement_ends_the_command(placed: Project, eu: Fresh
     assert placed.ok("jobs", "resume", "eu/1")["job"]["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_placements_are_listed_added_and_drained_and_organizations_moved(placed: Project) -> None:
     for name in ("a", "b"):
         placed.ok("org", "create", name, "--placement", "eu")

@@ -10,9 +10,9 @@ from orgtenancy import Tenancy, embedded
 from tests.placements.cells import Cells, fresh_cells
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def cells(server: embedded.EmbeddedServer) -> Iterator[Cells]:
-    """The control server and `eu`, installed, for the tests of one file."""
+    """The control server and `eu`, installed."""
     urls = server.url, server.admin_url
     with fresh_cells(("default", *urls), ("eu", *urls)) as cells:
         with cells.tenancy() as tenancy:

@@ -81,8 +81,12 @@ def test_all_organizations_go_whatever_their_status(bare_cells: Cells) -> None:
         assert tenancy.schemas.provision("new", attributes=region).placement == "eu"
 
 
-def test_the_control_server_can_be_emptied_too(cells: Cells) -> None:
-    with cells.tenancy() as tenancy:
+@pytest.mark.slow
+def test_the_control_server_can_be_emptied_too(bare_cells: Cells) -> None:
+    placements = bare_cells.placements()
+    del placements["us"]
+    with bare_cells.tenancy(placements=placements) as tenancy:
+        tenancy.install()
         for n in range(3):
             tenancy.schemas.provision(f"o{n}", placement="default")
         with pytest.raises(PlacementNotFound):

@@ -89,7 +89,8 @@ def test_it_goes_there_and_back_with_all_that_is_known_of_it(cells: Cells, sprea
         assert count(spread, first.id) == 20
         assert spread.schemas.drift([first.id]).is_clean
     assert heard == [("default", "eu"), ("eu", "default"), ("default", "eu")]
-    assert len(cells.control.ask("SELECT 1 FROM orgtenancy.members WHERE actor_id = 'ann'")) == 1
+    members = "SELECT actor_id FROM orgtenancy.members WHERE organization_id = %s"
+    assert cells.control.ask(members, first.id) == [("ann",)]
     told = [one for one in history(spread, first.id) if one.action == "moved"]
     assert sorted((one.details["to"], one.placement) for one in told) == [
         *[("default", "default"), ("default", "eu")],
@@ -98,6 +99,7 @@ def test_it_goes_there_and_back_with_all_that_is_known_of_it(cells: Cells, sprea
     assert_nothing_is_left(cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [S.SUSPENDED, S.ARCHIVED, S.PURGED])
 def test_one_that_is_shut_stays_shut(cells: Cells, spread: Tenancy, status: S) -> None:
     organization = made(spread, "eu")
@@ -126,6 +128,7 @@ def test_one_that_is_shut_stays_shut(cells: Cells, spread: Tenancy, status: S) -
     assert_nothing_is_left(cells)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_moved_says_why_and_stays(cells: Cells, spread: Tenancy) -> None:
     organization = made(spread)
     life = spread.organizations
@@ -186,6 +189,7 @@ def test_what_is_written_while_it_is_copied_comes_along(cells: Cells, spread: Te
     assert entry.details["changed_rows"] < 499
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_not_the_same_is_never_used(
     cells: Cells, spread: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +212,7 @@ def test_a_copy_that_is_not_the_same_is_never_used(
     ) == [(0,)]
 
 
+@pytest.mark.slow
 def test_one_that_is_migrated_while_it_is_copied_is_copied_again(
     cells: Cells, spread: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +247,7 @@ def test_whoever_remembers_the_source_is_told_to_come_back_and_finds_the_target(
         assert count(other, organization.id) == 21
 
 
+@pytest.mark.slow
 def test_in_its_last_part_nobody_else_changes_it(cells: Cells, spread: Tenancy) -> None:
     organization = made(spread)
     life = spread.organizations
@@ -270,6 +276,7 @@ def test_in_its_last_part_nobody_else_changes_it(cells: Cells, spread: Tenancy) 
     assert_nothing_is_left(cells)
 
 
+@pytest.mark.slow
 def test_between_two_places_it_is_not_made_anew(cells: Cells, spread: Tenancy) -> None:
     organization = made(spread)
 
@@ -289,6 +296,7 @@ def test_between_two_places_it_is_not_made_anew(cells: Cells, spread: Tenancy) -
     assert count(spread, organization.id) == 20
 
 
+@pytest.mark.slow
 def test_two_who_move_it_at_once_do_not_meet(cells: Cells, spread: Tenancy) -> None:
     organization = made(spread)
 
@@ -310,6 +318,7 @@ def test_two_who_move_it_at_once_do_not_meet(cells: Cells, spread: Tenancy) -> N
     assert_nothing_is_left(cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["make_copy", "fence", "drain", "bring_up_to_date"])
 def test_what_fails_on_the_way_leaves_it_at_work(cells: Cells, spread: Tenancy, step: str) -> None:
     organization = made(spread)
@@ -325,6 +334,7 @@ def test_what_fails_on_the_way_leaves_it_at_work(cells: Cells, spread: Tenancy, 
     assert spread.organizations.move(organization.id, to="eu").placement == "eu"
 
 
+@pytest.mark.slow
 def test_whoever_writes_for_too_long_is_not_cut_off(cells: Cells) -> None:
     with cells.tenancy(fence_timeout=0.2) as tenancy:
         organization = made(tenancy)
@@ -339,6 +349,7 @@ def test_whoever_writes_for_too_long_is_not_cut_off(cells: Cells) -> None:
         assert tenancy.organizations.move(organization.id, to="eu").placement == "eu"
 
 
+@pytest.mark.slow
 def test_broken_off_it_is_undone_or_gone_on_with(cells: Cells, spread: Tenancy) -> None:
     life = spread.organizations
     for step, can_undo in (("fence", True), ("bring_up_to_date", True), ("take_place", False)):

@@ -102,6 +102,7 @@ def test_with_one_placement_nobody_is_asked_where_an_organization_is(cells: Cell
         assert tenancy.placements["default"].schemas is tenancy.schemas
 
 
+@pytest.mark.slow
 def test_a_change_on_any_placement_is_heard_of_at_once(cells: Cells, spread: Tenancy) -> None:
     organization_id = new_id()
     spread.schemas.provision(organization_id, placement="eu")
@@ -182,6 +183,7 @@ def test_an_id_is_changed_on_the_placement_with_its_members(cells: Cells, spread
     assert spread.schemas.provision(made, placement="default").is_active
 
 
+@pytest.mark.slow
 def test_lists_and_audits_of_all_placements_are_one(bare_cells: Cells) -> None:
     names = list(bare_cells.databases)
     with bare_cells.tenancy() as tenancy:

@@ -32,6 +32,7 @@ def test_the_policies() -> None:
             in_region(attributes, [SMALL, FAR])
 
 
+@pytest.mark.slow
 def test_new_organizations_are_shared_out_by_weight(bare_cells: Cells) -> None:
     placements = bare_cells.placements(default={"weight": 0}, us={"weight": 2})
     with bare_cells.tenancy(placements=placements) as tenancy:
@@ -64,6 +65,7 @@ def test_a_policy_of_the_host_gets_attributes_and_candidates(cells: Cells) -> No
     assert seen[0] == ({"home": "eu"}, {"default", "eu"})
 
 
+@pytest.mark.slow
 def test_a_limit_is_told_before_it_is_reached_and_not_passed(
     bare_cells: Cells, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_limit_is_told_before_it_is_reached_and_not_passed(
         another.schemas.provision("o10")
 
 
+@pytest.mark.slow
 def test_one_that_was_not_added_or_is_down_gets_no_organizations(bare_cells: Cells) -> None:
     both = bare_cells.placements(default={"weight": 0})
     few = {name: both[name] for name in ("default", "eu")}
@@ -111,6 +114,7 @@ def test_one_that_was_not_added_or_is_down_gets_no_organizations(bare_cells: Cel
                 tenancy.schemas.provision("d", placement="us")
 
 
+@pytest.mark.slow
 def test_a_database_is_one_placement_and_no_other(bare_cells: Cells) -> None:
     with bare_cells.tenancy() as tenancy:
         tenancy.install()
