@@ -14,11 +14,9 @@ from sqlalchemy import (
     case,
     literal,
     select,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import aliased
 
 from orgtenancy.community import inputs
 from orgtenancy.community.clauses import not_before, this_moment
@@ -31,7 +29,6 @@ from orgtenancy.errors import Invalid
 
 # Tables, not classes: the statement that numbers messages goes past the unit of work.
 _conversations: Any = Conversation.__table__
-_messages: Any = Message.__table__
 
 
 def new_message(
@@ -81,6 +78,7 @@ def send_statement(message: Message) -> Any:
     is rolled back gives its number back. No message is older than the one before it, so that
     times are in the order of the numbers; `now()` is when a transaction began.
     """
+    moment = not_before(_conversations.c.updated_at)
     numbered = (
         update(_conversations)
         .where(
@@ -89,14 +87,11 @@ def send_statement(message: Message) -> Any:
         )
         .values(
             last_sequence=_conversations.c.last_sequence + 1,
-            last_message_at=not_before(_conversations.c.last_message_at),
-            updated_at=not_before(_conversations.c.updated_at),
+            last_message_at=moment,
+            updated_at=moment,
         )
         .returning(
-            _conversations.c.id,
-            _conversations.c.last_sequence,
-            _conversations.c.last_message_at,
-            _conversations.c.updated_at,
+            _conversations.c.id, _conversations.c.last_sequence, _conversations.c.last_message_at
         )
     )
     if message.client_key is not None:
@@ -114,14 +109,12 @@ def send_statement(message: Message) -> Any:
         "created_at": number.c.last_message_at,
         "updated_at": number.c.last_message_at,
     }
-    # Not the INSERT itself with RETURNING: of one that selects, Citus loses what stands before it.
-    sent = (
-        insert(_messages)
+    # Nothing of the conversation is returned: Citus would not find it there.
+    return (
+        insert(Message)
         .from_select(list(values), select(*values.values()), include_defaults=False)
-        .returning(*Message.__mapper__.columns)
-        .cte("sent")
+        .returning(Message)
     )
-    return select(aliased(Message, sent), number.c.updated_at).join_from(sent, number, true())
 
 
 def edit_statement(message_id: UUID, sender_id: str, content: str, window: timedelta) -> Update:
