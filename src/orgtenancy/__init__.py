@@ -1,6 +1,7 @@
 """orgtenancy: one PostgreSQL schema per organization, enforced by the database."""
 
 from orgtenancy.context import acting, current_actor, current_organization, current_session
+from orgtenancy.database.placements import Placement
 from orgtenancy.endpoints import Caller, Endpoint
 from orgtenancy.errors import OrgTenancyError
 from orgtenancy.modules import OrganizationModule
@@ -14,6 +15,7 @@ from orgtenancy.repository import (
 )
 from orgtenancy.schemas import SchemaManager
 from orgtenancy.schemas.fleet import JobOptions, Wave
+from orgtenancy.schemas.placing import by_attribute, fewest, weighted
 from orgtenancy.settings import ModuleSettings, Settings
 from orgtenancy.tenancy import Tenancy
 
@@ -33,14 +35,18 @@ __all__ = [
     "OrganizationStatus",
     "Page",
     "PageRequest",
+    "Placement",
     "SchemaManager",
     "Settings",
     "Tenancy",
     "Wave",
     "acting",
     "awaitable",
+    "by_attribute",
     "copy_context",
     "current_actor",
     "current_organization",
     "current_session",
+    "fewest",
+    "weighted",
 ]

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from orgtenancy.context import current_organization, organization_var, session_var, unbind
 from orgtenancy.database.engines import Database
+from orgtenancy.database.placements import Placements, tell_placement
 from orgtenancy.database.sessions import (
     ControlAsyncSession,
     ControlSession,
@@ -79,6 +80,7 @@ class SessionBlock:
         "_directory",
         "_given",
         "_organization_token",
+        "_placements",
         "_session",
         "_session_token",
     )
@@ -87,18 +89,19 @@ class SessionBlock:
 
     def __init__(
         self,
-        database: Database,
+        placements: Placements,
         directory: OrganizationDirectory,
         organization: str | Organization | None,
     ) -> None:
-        self._database = database
+        self._placements = placements
         self._directory = directory
         self._given = organization
 
     def __enter__(self) -> OrganizationSession:
         known = self._known_organization()
         organization = self._directory.get(known) if isinstance(known, str) else known
-        session = self._database.session(ensure_active(organization))
+        self._database = self._placements.of(ensure_active(organization))
+        session = self._database.session(organization)
         self._bind(organization, session)
         return session
 
@@ -120,7 +123,8 @@ class SessionBlock:
     async def __aenter__(self) -> OrganizationAsyncSession:
         known = self._known_organization()
         organization = await self._directory.get_async(known) if isinstance(known, str) else known
-        session = self._database.async_session(ensure_active(organization))
+        self._database = self._placements.of(ensure_active(organization))
+        session = self._database.async_session(organization)
         self._bind(organization, session)
         return session
 
@@ -169,6 +173,7 @@ class SessionBlock:
 
         What this process remembers of it may be out of date then, and the registry knows why.
         """
+        tell_placement(failure, self._database)
         if not self._is_refusal(failure):
             return None
         organization_id: str = self._session.organization.id

@@ -15,12 +15,15 @@ OrgTenancyError
 │   ├── OrganizationUnavailable           it exists, but is not open for work
 │   ├── OrganizationExists                the id, or its schema, is another organization's
 │   ├── OrganizationBusy                  others hold it, or still write in it
-│   └── TransitionRefused                 its status does not allow the operation
+│   ├── TransitionRefused                 its status does not allow the operation
+│   ├── PlacementNotFound (KeyError)      the tenancy names no such placement
+│   └── PlacementUnavailable              it takes no organization now
 ├── SchemaError
 │   ├── ProvisioningFailed
 │   ├── DropRefused
 │   ├── PurgeRefused                      its grace period is not over
 │   ├── RevisionNotFound                  no file has this revision
+│   ├── MoveFailed                        it is where it was
 │   ├── JobLocked                         another runner works on the placement
 │   ├── JobNotFound                       the journal has no such job
 │   └── JobFailed                         some organizations were not done; a resume goes on
@@ -224,6 +227,21 @@ class TransitionRefused(RegistryError):
         self.status = status
 
 
+class PlacementNotFound(RegistryError, KeyError):
+    """This tenancy names no such placement, whether the registry knows it or not."""
+
+    code = "placement_not_found"
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError shows its argument as code
+
+
+class PlacementUnavailable(RegistryError):
+    """A placement takes no organization now: it is not added, drained, full, or down."""
+
+    code = "placement_unavailable"
+
+
 class SchemaError(OrgTenancyError):
     """Base of what goes wrong while a schema is made, changed or dropped."""
 
@@ -262,6 +280,12 @@ class RevisionNotFound(SchemaError):
     """No file of a module has this revision."""
 
     code = "revision_not_found"
+
+
+class MoveFailed(SchemaError):
+    """An organization was not moved to another placement: it is where it was."""
+
+    code = "move_failed"
 
 
 class JobLocked(SchemaError):

@@ -16,6 +16,8 @@ from orgtenancy.errors import InvalidOrganizationId
 SCHEMA_PREFIX = "org_"
 SPARE_PREFIX = "orgtenancy_spare_"
 REGISTRY_SCHEMA = "orgtenancy"
+#: The placement that has the directory of the others, and may hold organizations as they do.
+CONTROL_PLACEMENT = "default"
 MAX_ID_LENGTH = 59
 
 _is_valid = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,58}").fullmatch

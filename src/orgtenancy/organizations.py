@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from orgtenancy.naming import validate_organization_id
+from orgtenancy.naming import CONTROL_PLACEMENT, validate_organization_id
 
 OrganizationId = Annotated[str, AfterValidator(validate_organization_id)]
 
@@ -91,6 +91,8 @@ class Organization(BaseModel):
         status_changed_at: When it got its status.
         status_reason: Why, for people.
         purge_after: From when on it may be purged; None unless it is archived.
+        moving_to: The placement that it is about to be on; None unless the last part of a move
+            is under way, in which it is fenced.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -99,7 +101,7 @@ class Organization(BaseModel):
     name: str
     schema_name: str
     role_name: str
-    placement: str = "default"
+    placement: str = CONTROL_PLACEMENT
     status: OrganizationStatus = OrganizationStatus.ACTIVE
     revisions: Mapping[str, str] = Field(default_factory=dict)
     attributes: Mapping[str, Any] = Field(default_factory=dict)
@@ -109,6 +111,7 @@ class Organization(BaseModel):
     status_changed_at: datetime | None = None
     status_reason: str | None = None
     purge_after: datetime | None = None
+    moving_to: str | None = None
 
     @property  # not cached: `model_copy(update=...)` would copy the old answer
     def is_active(self) -> bool:
@@ -165,6 +168,7 @@ class AuditEntry(BaseModel):
         result: What came of it.
         details: What else is worth knowing; for one that was refused, the error's code.
         recorded_by: The database's login that wrote it.
+        placement: Whose audit it is in; each placement counts its own entries.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -178,3 +182,4 @@ class AuditEntry(BaseModel):
     result: Literal["done", "refused", "failed"]
     details: Mapping[str, Any]
     recorded_by: str
+    placement: str = CONTROL_PLACEMENT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -16,16 +16,25 @@ from sqlalchemy.orm import Session
 
 from orgtenancy.blocks import ControlBlock, OrganizationBlock, SessionBlock
 from orgtenancy.database.engines import Database
+from orgtenancy.database.placements import Placement, Placements, check_placements
+from orgtenancy.database.sessions import ModuleSettingsByType
 from orgtenancy.modules import OrganizationModule
+from orgtenancy.naming import CONTROL_PLACEMENT
 from orgtenancy.operations.fan_out import FanOut, check_call, fan_out, fan_out_async
 from orgtenancy.operations.lifecycle import Organizations
+from orgtenancy.operations.moving import Mover
+from orgtenancy.operations.placements import Cell, PlacementManager
 from orgtenancy.organizations import Organization
-from orgtenancy.registry import store
-from orgtenancy.registry.directory import OrganizationDirectory
+from orgtenancy.registry.directory import OrganizationDirectory, active, active_async
 from orgtenancy.registry.listener import CHANNEL, ChangeListener
+from orgtenancy.registry.locations import Locations
 from orgtenancy.registry.member_directory import MemberDirectory
 from orgtenancy.registry.members import MEMBERS_CHANNEL
 from orgtenancy.schemas import SchemaManager
+from orgtenancy.schemas.placing import Policy, weighted
+from orgtenancy.schemas.placing.choosing import Chooser
+from orgtenancy.schemas.revisions import Revisions
+from orgtenancy.schemas.spread import PlacedSchemas, SpreadSchemas
 from orgtenancy.settings import Settings
 
 P = ParamSpec("P")
@@ -46,15 +55,20 @@ class Tenancy:
         admin_url: The owner of the schemas, where this process provisions or migrates.
         modules: What every organization's schema contains.
         settings: Sizes and limits; from `ORGTENANCY_*` in the environment if not given.
+        placements: Servers beside this one that organizations live on, by the names they are
+            called from then on. The name `default` is this one's, which keeps the directory of
+            all of them.
+        place: Chooses the placement of a new organization.
 
     Attributes:
         schemas: Provisions, finds and drops organizations.
         organizations: The life of each of them: suspend, archive, purge, the audit.
+        placements: The servers that organizations live on: how they are, and each by itself.
         members: Who was let into which organization at the identity provider, or put out.
         modules: What every organization's schema contains, by name.
 
     Raises:
-        ConfigurationError: If a URL or the modules cannot work.
+        ConfigurationError: If a URL, the modules or the placements cannot work.
     """
 
     def __init__(
@@ -64,30 +78,27 @@ class Tenancy:
         admin_url: str | URL | None = None,
         modules: Sequence[OrganizationModule] = (),
         settings: Settings | None = None,
+        placements: Mapping[str, Placement] | None = None,
+        place: Policy = weighted,
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         self.modules = {module.name: module for module in modules}
-        self._database = Database(
-            url,
-            admin_url=admin_url,
-            settings=self.settings,
-            module_settings={type(module.settings): module.settings for module in modules},
+        described = {CONTROL_PLACEMENT: Placement(), **(placements or {})}
+        check_placements(described)
+        self._databases = self._make_databases(url, admin_url, described)
+        self._database = self._databases.control
+        self._directory = OrganizationDirectory(self._databases, self._listen)
+        self.members = MemberDirectory(self._database, lambda: self._listen(self._database))
+        self._listeners = {one: self._make_listener(one) for one in self._databases}
+        chooser = Chooser(self._databases, described, place)
+        cells = self._make_cells(described, modules)
+        managers = {name: cell.schemas for name, cell in cells.items()}
+        self.schemas = (
+            SpreadSchemas(managers, chooser) if placements else managers[CONTROL_PLACEMENT]
         )
-        self._directory = OrganizationDirectory(self._database, self._listen)
-        self.members = MemberDirectory(self._database, self._listen)
-        self._listener = ChangeListener(
-            self._database.url,
-            {MEMBERS_CHANNEL: self.members.forget, CHANNEL: self._directory.forget},
-            self._forget_all,
-            connect_timeout=self.settings.connect_timeout,
-        )
-        self.schemas = SchemaManager(
-            self._database,
-            modules,
-            on_change=self._forget,
-            on_provisioned=lambda made: self.organizations.tell_provisioned(made),
-        )
-        self.organizations = Organizations(self._database, self.schemas, on_change=self._forget)
+        mover = Mover(self.schemas, chooser, on_change=self._forget)
+        self.placements = PlacementManager(cells, chooser, mover)
+        self.organizations = Organizations(self.schemas, mover, on_change=self._forget)
 
     @property
     def engine(self) -> Engine:
@@ -122,7 +133,7 @@ class Tenancy:
                 `OrganizationMismatch` if the context is bound to another, and what
                 `organization` raises.
         """
-        return SessionBlock(self._database, self._directory, organization)
+        return SessionBlock(self._databases, self._directory, organization)
 
     def control_session(self) -> ControlBlock:
         """Return a block, `with` or `async with`, that is one transaction of the registry.
@@ -186,17 +197,16 @@ class Tenancy:
             function: What is called, in several threads; it must not act on anything but the
                 session.
             organizations: Their ids; all that are active if not given.
-            workers: How many at a time, and so how many connections.
+            workers: How many at a time, and so how many connections to each placement.
 
         Raises:
             OrganizationMismatch: If the context is bound to an organization.
         """
         check_call(workers)
-        if organizations is None:
-            with self.control_session() as control:
-                organizations = control.scalars(store.ACTIVE).all()
-        apart = self._database.apart(workers)
+        apart = self._databases.apart(workers)
         try:
+            if organizations is None:
+                organizations = active(apart)
             return fan_out(
                 partial(SessionBlock, apart, self._directory),
                 function,
@@ -215,11 +225,10 @@ class Tenancy:
     ) -> FanOut[R]:
         """Call the same function as `fan_out` does, on the async engine."""
         check_call(workers)
-        if organizations is None:
-            async with self.control_session() as control:
-                organizations = (await control.scalars(store.ACTIVE)).all()
-        apart = self._database.apart(workers)
+        apart = self._databases.apart(workers)
         try:
+            if organizations is None:
+                organizations = await active_async(apart)
             return await fan_out_async(
                 partial(SessionBlock, apart, self._directory),
                 function,
@@ -231,13 +240,13 @@ class Tenancy:
 
     def close(self) -> None:
         """Close the idle connections of the sync engines, and stop listening."""
-        self._listener.stop()
-        self._database.close()
+        self._stop_listening()
+        self._databases.close()
 
     async def aclose(self) -> None:
         """Close the idle connections of all engines, and stop listening."""
-        await asyncio.to_thread(self._listener.stop)
-        await self._database.aclose()
+        await asyncio.to_thread(self._stop_listening)
+        await self._databases.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -251,9 +260,71 @@ class Tenancy:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    def _listen(self) -> None:
+    def _make_databases(
+        self, url: str | URL, admin_url: str | URL | None, placements: Mapping[str, Placement]
+    ) -> Placements:
+        settings: ModuleSettingsByType = {
+            type(module.settings): module.settings for module in self.modules.values()
+        }
+        control = Database(
+            url, admin_url=admin_url, settings=self.settings, module_settings=settings
+        )
+        others = {
+            name: Database(
+                placement.url,
+                admin_url=placement.admin_url,
+                settings=self.settings,
+                name=name,
+                control=control,
+                module_settings=settings,
+            )
+            for name, placement in placements.items()
+            if placement.url is not None
+        }
+        return Placements(control, others)
+
+    def _make_cells(
+        self, placements: Mapping[str, Placement], modules: Sequence[OrganizationModule]
+    ) -> Mapping[str, Cell]:
+        revisions, locations = Revisions(modules), Locations(self._databases)
+        return {
+            database.name: Cell(
+                database.name,
+                placements[database.name],
+                (SchemaManager if database is self._database else PlacedSchemas)(
+                    database,
+                    revisions,
+                    locations=locations,
+                    on_change=self._forget,
+                    on_provisioned=self._provisioned,
+                ),
+            )
+            for database in self._databases
+        }
+
+    def _provisioned(self, organization: Organization) -> None:
+        if isinstance(self.schemas, SpreadSchemas):
+            self.schemas.provisioned(organization)
+        self.organizations.tell_provisioned(organization)
+
+    def _make_listener(self, database: Database) -> ChangeListener:
+        of_members = {MEMBERS_CHANNEL: self.members.forget} if database is self._database else {}
+        handlers = {**of_members, CHANNEL: self._directory.forget}
+        return ChangeListener(
+            database.url,
+            handlers,
+            self._forget_all,
+            connect_timeout=self.settings.connect_timeout,
+            placement=database.name,
+        )
+
+    def _listen(self, database: Database) -> None:
         if self.settings.listen:
-            self._listener.start()
+            self._listeners[database].start()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners.values():
+            listener.stop()
 
     def _forget(self, organization_id: str) -> None:
         self._directory.forget(organization_id)

@@ -36,11 +36,17 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "org resume": (("guest",), (0,)),
     "org fence": (("moved", "--wait", "5"), (0,)),
     "org unfence": (("moved",), (0,)),
+    # It is there.
+    "org move": (("acme", "--to", "default"), (0,)),
     "org archive": (("leaver", "--grace", "7"), (0,)),
     "org restore": (("returner",), (0,)),
     "org purge": (("gone", "--confirm", "gone"), (0,)),
     "org purge-due": ((), (0,)),
     "org drop": (("victim", "--confirm", "victim", "--force"), (0,)),
+    "placements list": (("--check",), (0,)),
+    # There is no other for them.
+    "placements drain": (("default",), (4,)),
+    "placements add": (("default",), (0,)),
     "migrate plan": ((), (0,)),
     "migrate up": ((), (0,)),
     "migrate down": (("shop@base",), (0,)),

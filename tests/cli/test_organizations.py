@@ -39,7 +39,7 @@ def test_all_organizations_are_listed_with_tabs_where_nobody_looks_on(
     found = installed.run("org", "list")
     assert found.exit_code == 0
     header, *lines = [line.split("\t") for line in found.stdout.splitlines()]
-    assert header == ["ID", "NAME", "STATUS", "SCHEMA", "REVISIONS", "CREATED"]
+    assert header == ["ID", "NAME", "STATUS", "SCHEMA", "REVISIONS", "CREATED", "PLACEMENT"]
     assert [line[0] for line in lines] == names
     assert [line[4] for line in lines] == ["shop=shop_0001"] * 3
     assert installed.ok("org", "list", "--status", "suspended") == {"organizations": []}

@@ -25,16 +25,20 @@ PUBLIC = [
     "OrganizationStatus",
     "Page",
     "PageRequest",
+    "Placement",
     "SchemaManager",
     "Settings",
     "Tenancy",
     "Wave",
     "acting",
     "awaitable",
+    "by_attribute",
     "copy_context",
     "current_actor",
     "current_organization",
     "current_session",
+    "fewest",
+    "weighted",
 ]
 
 TENANCY = [
@@ -80,13 +84,16 @@ ORGANIZATIONS = [
     "get",
     "link",
     "list",
+    "move",
     "purge",
     "purge_due",
     "rename",
     "restore",
     "resume",
+    "resume_move",
     "set_attributes",
     "suspend",
+    "undo_move",
     "unfence",
 ]
 

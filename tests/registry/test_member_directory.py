@@ -292,5 +292,5 @@ def test_a_tenancy_that_does_not_listen_opens_no_connection_for_it(
     database: FreshDatabase, tenancy: Tenancy
 ) -> None:
     tenancy.members.find("acme", "ann")
-    assert tenancy._listener._thread is None
+    assert tenancy._listeners[tenancy._database]._thread is None
     eventually(lambda: not database.backends(LISTEN))

@@ -350,6 +350,7 @@ def test_a_server_that_goes_away_on_the_way_leaves_what_the_next_call_completes(
         if deadly:
             break
         assert_nothing_is_unknown(bare_database, installed)
+    deadly.clear()
     assert n > 1
     assert installed.schemas.get("acme").is_active
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orgtenancy.cli import drift, jobs, logto, migrate, module, org, spares
+from orgtenancy.cli import drift, jobs, logto, migrate, module, org, placements, spares
 from orgtenancy.cli.audit import audit
 from orgtenancy.cli.context import Source, origin, source_var
 from orgtenancy.cli.doctor import doctor
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.add_typer(org.app, name="org")
+app.add_typer(placements.app, name="placements")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(spares.app, name="spares")
 app.add_typer(jobs.app, name="jobs")

@@ -11,6 +11,7 @@ from orgtenancy.cli.context import load_tenancy
 from orgtenancy.cli.output import Json, Table, show
 from orgtenancy.organizations import AuditEntry
 from orgtenancy.pagination import MAX_PAGE_SIZE, PageRequest
+from orgtenancy.schemas.fleet.jobs import job_label
 from orgtenancy.tenancy import Tenancy
 
 _COLUMNS = ("ID", "WHEN", "ACTION", "ORGANIZATION", "RESULT", "ACTOR", "ORIGIN", "DETAILS")
@@ -46,7 +47,7 @@ def audit(
         found = _newest(tenancy, limit, filters)
     rows = [
         (
-            one.id,
+            job_label(one.placement, one.id),
             one.recorded_at,
             one.action,
             one.organization_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,15 @@ import typer
 from orgtenancy.cli.context import load_tenancy
 from orgtenancy.cli.exits import ExitCode
 from orgtenancy.cli.options import Organizations
-from orgtenancy.cli.output import Json, Table, show, tell
+from orgtenancy.cli.output import Json, Table, tell
+from orgtenancy.cli.targets import (
+    PlacementName,
+    Result,
+    is_about_several,
+    show_each,
+    targets_of,
+)
+from orgtenancy.naming import CONTROL_PLACEMENT
 from orgtenancy.schemas.drift import DriftReport, RepairPlan, RepairReport
 
 app = typer.Typer(
@@ -19,24 +28,16 @@ app = typer.Typer(
 
 
 @app.command()
-def check(org: Organizations = None, json: Json = False) -> None:
+def check(org: Organizations = None, placement: PlacementName = None, json: Json = False) -> None:
     """Compare the schemas with a reference, object by object.
 
     Exits with 3 if one differs, or does not fit the registry.
     """
     with load_tenancy() as tenancy:
-        report = tenancy.schemas.drift(org)
-    rows = [
-        *((one.label, str(difference)) for one in report.schemas for difference in one.differences),
-        *((one.organization_id, str(one)) for one in report.findings),
-    ]
-    show(
-        json,
-        _report_document(report),
-        Table(("SCHEMA", "WHAT"), rows) if rows else "",
-        _summary(report),
-    )
-    if not report.is_clean:
+        reports = [cell.schemas.drift(ids) for cell, ids in targets_of(tenancy, placement, org)]
+        is_whole = is_about_several(tenancy, placement)
+    show_each(json, [_report_result(report) for report in reports], is_whole=is_whole)
+    if not all(report.is_clean for report in reports):
         raise typer.Exit(ExitCode.ATTENTION)
 
 
@@ -50,6 +51,7 @@ def repair(
         bool, typer.Option("--destructive", help="With --apply: also what deletes data.")
     ] = False,
     org: Organizations = None,
+    placement: PlacementName = None,
     json: Json = False,
 ) -> None:
     """Write what would mend the schemas, and with --apply do it.
@@ -57,26 +59,57 @@ def repair(
     Exits with 3 if something is left to mend, and with 4 if a schema could not be mended.
     """
     with load_tenancy() as tenancy:
-        plan = tenancy.schemas.repair_plan(tenancy.schemas.drift(org))
-        sql = plan.sql()
+        is_whole = is_about_several(tenancy, placement)
+        plans = [
+            (cell.schemas, cell.schemas.repair_plan(cell.schemas.drift(ids)))
+            for cell, ids in targets_of(tenancy, placement, org)
+        ]
         if output is not None:
-            output.write_text(sql, encoding="utf-8")
+            output.write_text(_script(plan for _, plan in plans), encoding="utf-8")
             tell(f"the plan is in {output}")
         if not apply:
-            document = {"plan": _plan_document(plan), "repair": None}
-            show(json, document, _plan_text(plan, sql if output is None else ""))
-            if plan.schemas or not _is_left_alone(plan):
+            shown = [_plan_result(plan, with_sql=output is None) for _, plan in plans]
+            show_each(json, shown, is_whole=is_whole)
+            if any(plan.schemas or not _is_left_alone(plan) for _, plan in plans):
                 raise typer.Exit(ExitCode.ATTENTION)
             return
-        if output is None and not plan.is_empty:
-            tell(sql)
-        result = tenancy.schemas.repair(plan, destructive=destructive)
-    document = {"plan": _plan_document(plan), "repair": _repair_document(result)}
-    show(json, document, *_repair_texts(result))
-    if result.failed:
+        if output is None and not all(plan.is_empty for _, plan in plans):
+            tell(_script(plan for _, plan in plans))
+        done = [(plan, schemas.repair(plan, destructive=destructive)) for schemas, plan in plans]
+    show_each(json, [_repair_result(plan, result) for plan, result in done], is_whole=is_whole)
+    if any(result.failed for _, result in done):
         raise typer.Exit(ExitCode.JOB_FAILED)
-    if not (result.is_clean and _is_left_alone(plan)):
+    if not all(result.is_clean and _is_left_alone(plan) for plan, result in done):
         raise typer.Exit(ExitCode.ATTENTION)
+
+
+def _script(plans: Iterable[RepairPlan]) -> str:
+    """Return plans as one script; what belongs to another placement says so."""
+    return "\n".join(
+        plan.sql()
+        if plan.placement == CONTROL_PLACEMENT
+        else f"-- on placement {plan.placement}\n{plan.sql()}"
+        for plan in plans
+    )
+
+
+def _report_result(report: DriftReport) -> Result:
+    rows = [
+        *((one.label, str(difference)) for one in report.schemas for difference in one.differences),
+        *((one.organization_id, str(one)) for one in report.findings),
+    ]
+    table = Table(("SCHEMA", "WHAT"), rows) if rows else ""
+    return Result(report.placement, _report_document(report), [table, _summary(report)])
+
+
+def _plan_result(plan: RepairPlan, *, with_sql: bool) -> Result:
+    document = {"plan": _plan_document(plan), "repair": None}
+    return Result(plan.placement, document, [_plan_text(plan, plan.sql() if with_sql else "")])
+
+
+def _repair_result(plan: RepairPlan, result: RepairReport) -> Result:
+    document = {"plan": _plan_document(plan), "repair": _repair_document(result)}
+    return Result(plan.placement, document, _repair_texts(result))
 
 
 def _summary(report: DriftReport) -> str:

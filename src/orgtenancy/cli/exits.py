@@ -19,17 +19,22 @@ from orgtenancy.errors import (
     JobFailed,
     JobLocked,
     JobNotFound,
+    MoveFailed,
     OrganizationBusy,
     OrganizationExists,
     OrganizationNotFound,
     OrganizationUnavailable,
     OrgTenancyError,
+    PlacementNotFound,
+    PlacementUnavailable,
     PurgeRefused,
     RevisionNotFound,
     SyncRefused,
     TransitionRefused,
 )
+from orgtenancy.naming import CONTROL_PLACEMENT
 from orgtenancy.organizations import LIFECYCLE
+from orgtenancy.schemas.fleet.jobs import job_label
 
 #: Where the arguments are kept, all of them and as they were typed.
 ARGUMENTS = "orgtenancy.arguments"
@@ -60,10 +65,13 @@ _NEXT_STEPS: dict[type[OrgTenancyError], str] = {
     JobFailed: "`orgtenancy jobs show ID --failed` tells why",
     JobLocked: "wait for it, or stop it with `orgtenancy jobs cancel ID`",
     JobNotFound: "`orgtenancy jobs list` shows which there are",
+    MoveFailed: "`orgtenancy org show ID` tells where it is",
     OrganizationBusy: "the same command again goes on with it",
     OrganizationExists: "`orgtenancy org list` shows which there are",
     OrganizationNotFound: "`orgtenancy org list` shows which there are",
     OrganizationUnavailable: "`orgtenancy org show ID` tells its status",
+    PlacementNotFound: "`orgtenancy placements list` shows which there are",
+    PlacementUnavailable: "`orgtenancy placements list` tells how they are",
     RevisionNotFound: "`orgtenancy migrate history` shows which there are",
     SyncRefused: "if they are really gone in Logto: --max-archived, or `orgtenancy org archive`",
 }
@@ -169,7 +177,7 @@ def _message(error: Exception) -> str:
 
 def _next_step(error: Exception) -> str | None:
     if (step := _step_of_library(error)) is not None:
-        subject = getattr(error, "job_id", None) or getattr(error, "organization_id", None)
+        subject = _subject(error)
         return step if subject is None else re.sub(r"\bID\b", lambda _: str(subject), step)
     cause = _database_cause(error)
     if cause is None:
@@ -177,6 +185,13 @@ def _next_step(error: Exception) -> str | None:
     if cause.sqlstate is None:
         return _CANNOT_CONNECT
     return _DATABASE_STEPS.get(cause.sqlstate)
+
+
+def _subject(error: Exception) -> str | None:
+    """Return the job or the organization that an error is about."""
+    if isinstance(error, JobFailed) and error.job_id is not None:
+        return job_label(error.placement or CONTROL_PLACEMENT, error.job_id)
+    return getattr(error, "organization_id", None)
 
 
 def _step_of_library(error: Exception) -> str | None:

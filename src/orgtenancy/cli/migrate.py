@@ -12,7 +12,15 @@ from orgtenancy.cli.context import load_tenancy
 from orgtenancy.cli.exits import ExitCode
 from orgtenancy.cli.options import Organizations, takes_job_options
 from orgtenancy.cli.output import Json, Table, revisions_text, show, tell
-from orgtenancy.cli.running import run_job
+from orgtenancy.cli.running import Run, run_jobs
+from orgtenancy.cli.targets import (
+    PlacementName,
+    Result,
+    cells_of,
+    is_about_several,
+    show_each,
+    targets_of,
+)
 from orgtenancy.schemas.fleet import FleetStatus, JobOptions
 from orgtenancy.schemas.fleet.migrating import Step
 from orgtenancy.schemas.revisions import HEADS
@@ -31,6 +39,7 @@ def plan(
     down: Annotated[bool, typer.Option("--down", help="Plan the way down to the target.")] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Show the statements too.")] = False,
     org: Organizations = None,
+    placement: PlacementName = None,
     json: Json = False,
 ) -> None:
     """Show what a migration would do, without doing it.
@@ -38,14 +47,21 @@ def plan(
     Exits with 3 if a schema is at a revision that no file has.
     """
     with load_tenancy() as tenancy:
-        steps = tenancy.schemas.fleet.plan(target, down=down, organizations=org)
-    document = {"steps": [_step_document(step, with_sql=sql) for step in steps]}
-    rows = [row for number, step in enumerate(steps, 1) for row in _step_rows(number, step)]
+        plans = [
+            (cell.name, cell.schemas.fleet.plan(target, down=down, organizations=ids))
+            for cell, ids in targets_of(tenancy, placement, org)
+        ]
+        is_whole = is_about_several(tenancy, placement)
     columns = ("PATH", "FROM", "ORGANIZATIONS", "SPARES", "WAY", "REVISION", "HOW", "MESSAGE")
-    texts = [_step_sql(number, step) for number, step in enumerate(steps, 1)] if sql else []
-    nothing = "every schema is there already"
-    show(json, document, Table(columns, rows) if steps else nothing, *texts)
-    if any(step.path is None for step in steps):
+    results = []
+    for name, steps in plans:
+        document = {"steps": [_step_document(step, with_sql=sql) for step in steps]}
+        rows = [row for number, step in enumerate(steps, 1) for row in _step_rows(number, step)]
+        texts = [_step_sql(number, step) for number, step in enumerate(steps, 1)] if sql else []
+        table = Table(columns, rows) if steps else "every schema is there already"
+        results.append(Result(name, document, [table, *texts]))
+    show_each(json, results, is_whole=is_whole)
+    if any(step.path is None for _, steps in plans for step in steps):
         raise typer.Exit(ExitCode.ATTENTION)
 
 
@@ -54,12 +70,13 @@ def plan(
 def up(
     target: Annotated[str, typer.Argument(metavar="TARGET", help=_UP)] = HEADS,
     org: Organizations = None,
+    placement: PlacementName = None,
     json: Json = False,
     *,
     options: JobOptions | None,
 ) -> None:
     """Bring the schemas up to a target, by default to the newest revisions."""
-    _migrate(target, org, options, down=False, as_json=json)
+    _migrate(target, org, placement, options, down=False, as_json=json)
 
 
 @app.command()
@@ -67,12 +84,13 @@ def up(
 def down(
     target: Annotated[str, typer.Argument(metavar="TARGET", help=_DOWN)],
     org: Organizations = None,
+    placement: PlacementName = None,
     json: Json = False,
     *,
     options: JobOptions | None,
 ) -> None:
     """Bring the schemas down to a target."""
-    _migrate(target, org, options, down=True, as_json=json)
+    _migrate(target, org, placement, options, down=True, as_json=json)
 
 
 @app.command()
@@ -80,26 +98,15 @@ def status(
     check: Annotated[
         bool, typer.Option("--check", help="Exit with 3 if an organization is not at the heads.")
     ] = False,
+    placement: PlacementName = None,
     json: Json = False,
 ) -> None:
     """Show which revisions the schemas are at."""
     with load_tenancy() as tenancy:
-        found = tenancy.schemas.fleet.status()
-    rows = [
-        (revisions_text(g.revisions), g.organizations, g.spares, _is_at_heads(found, g.revisions))
-        for g in found.groups
-    ]
-    behind = f"{found.behind} of {found.organizations} organizations are not at the heads"
-    if found.fenced:
-        behind += f", and {found.fenced} of those are fenced"
-    show(
-        json,
-        _status_document(found),
-        Table(("REVISIONS", "ORGANIZATIONS", "SPARES", "AT HEADS"), rows),
-        f"heads: {revisions_text(found.heads)}",
-        f"{behind}: `orgtenancy migrate up`" if found.behind else "",
-    )
-    if check and found.behind:
+        found = [(cell.name, cell.schemas.status()) for cell in cells_of(tenancy, placement)]
+        is_whole = is_about_several(tenancy, placement)
+    show_each(json, [_status_result(name, status) for name, status in found], is_whole=is_whole)
+    if check and any(status.behind for _, status in found):
         raise typer.Exit(ExitCode.ATTENTION)
 
 
@@ -133,24 +140,49 @@ def history(
 def _migrate(
     target: str,
     organizations: Sequence[str] | None,
+    placement: str | None,
     options: JobOptions | None,
     *,
     down: bool,
     as_json: bool,
 ) -> None:
     with load_tenancy() as tenancy:
-        fleet = tenancy.schemas.fleet
-        steps = fleet.plan(target, down=down, organizations=organizations)
-        if fenced := sum(step.fenced for step in steps):
-            tell(f"left alone, as they are fenced: {fenced} organizations")
-        start = partial(
-            fleet.migrate,
-            target,
-            down=down,
-            organizations=organizations,
-            options=options or JobOptions(),
+        runs = []
+        for cell, ids in targets_of(tenancy, placement, organizations):
+            fleet = cell.schemas.fleet
+            steps = fleet.plan(target, down=down, organizations=ids)
+            if fenced := sum(step.fenced for step in steps):
+                tell(f"left alone, as they are fenced: {fenced} organizations")
+            start = partial(
+                fleet.migrate,
+                target,
+                down=down,
+                organizations=ids,
+                options=options or JobOptions(),
+            )
+            runs.append(Run(cell.name, fleet, start))
+        run_jobs(
+            runs,
+            as_json=as_json,
+            is_whole=is_about_several(tenancy, placement),
+            nothing_to_do="every schema is there already",
         )
-        run_job(fleet, start, as_json=as_json, nothing_to_do="every schema is there already")
+
+
+def _status_result(name: str, found: FleetStatus) -> Result:
+    rows = [
+        (revisions_text(g.revisions), g.organizations, g.spares, _is_at_heads(found, g.revisions))
+        for g in found.groups
+    ]
+    behind = f"{found.behind} of {found.organizations} organizations are not at the heads"
+    if found.fenced:
+        behind += f", and {found.fenced} of those are fenced"
+    parts: list[Table | str] = [
+        Table(("REVISIONS", "ORGANIZATIONS", "SPARES", "AT HEADS"), rows),
+        f"heads: {revisions_text(found.heads)}",
+        f"{behind}: `orgtenancy migrate up`" if found.behind else "",
+    ]
+    return Result(name, _status_document(found), parts)
 
 
 def _is_at_heads(status: FleetStatus, revisions: Any) -> bool:

@@ -31,12 +31,18 @@ def create(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A label; KEY:=JSON for what is no text."),
     ] = None,
+    placement: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where it goes to; the policy chooses if not given."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make an organization; it may be there already."""
     attributes = parse_labels(attribute or ())
     with load_tenancy() as tenancy:
-        made = tenancy.schemas.provision(organization_id, name=name, attributes=attributes)
+        made = tenancy.schemas.provision(
+            organization_id, name=name, attributes=attributes, placement=placement
+        )
     _show(made, as_json=json)
 
 
@@ -60,9 +66,12 @@ def list_(
     if due:
         now = datetime.now(UTC)
         found = [o for o in found if o.purge_after is not None and o.purge_after <= now]
-    columns = ("ID", "NAME", "STATUS", "SCHEMA", "REVISIONS", "CREATED")
+    columns = ("ID", "NAME", "STATUS", "SCHEMA", "REVISIONS", "CREATED", "PLACEMENT")
     rows = [
-        (o.id, o.name, o.status, o.schema_name, revisions_text(o.revisions), o.created_at)
+        (
+            *(o.id, o.name, o.status, o.schema_name),
+            *(revisions_text(o.revisions), o.created_at, o.placement),
+        )
         for o in found
     ]
     show(json, {"organizations": found}, Table(columns, rows))
@@ -157,6 +166,37 @@ def unfence(organization_id: Id, json: Json = False) -> None:
     with load_tenancy() as tenancy:
         changed = tenancy.organizations.unfence(organization_id)
     _show(changed, as_json=json)
+
+
+@app.command()
+def move(
+    organization_id: Id,
+    to: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The placement that it goes to.")
+    ] = None,
+    resume_: Annotated[
+        bool, typer.Option("--resume", help="Go on with a move that was broken off.")
+    ] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Leave it where it is, if its move was broken off.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Move an organization to another placement, while it is at work.
+
+    It is fenced for the last part of it, which takes about as long as to read its data once.
+    Exits with 5 if somebody else moves it, or writes in it for too long.
+    """
+    if [to is not None, resume_, undo].count(True) != 1:
+        raise typer.BadParameter("give one of --to, --resume and --undo")
+    with load_tenancy() as tenancy:
+        if to is not None:
+            moved = tenancy.organizations.move(organization_id, to=to)
+        elif resume_:
+            moved = tenancy.organizations.resume_move(organization_id)
+        else:
+            moved = tenancy.organizations.undo_move(organization_id)
+    _show(moved, as_json=json)
 
 
 @app.command()

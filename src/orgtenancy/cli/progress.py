@@ -25,6 +25,7 @@ from rich.text import Text
 
 from orgtenancy.cli.output import tell
 from orgtenancy.schemas.fleet import JobProgress
+from orgtenancy.schemas.fleet.jobs import job_label
 
 _SECONDS = 5.0  # between two lines
 
@@ -141,4 +142,5 @@ class _RateColumn(ProgressColumn):
 
 def _told(progress: JobProgress) -> str:
     wave = f", wave {progress.wave + 1} of {progress.waves}" if progress.waves > 1 else ""
-    return f"job {progress.job_id} ({progress.kind}){wave}"
+    label = job_label(progress.placement, progress.job_id)
+    return f"job {label} ({progress.kind}){wave}"

@@ -38,7 +38,7 @@ def query(
     for organization_id in organization or ():
         validate_organization_id(organization_id)
     with load_tenancy() as tenancy:
-        ids = audit_query(tenancy._database, asked, organization or None)
+        ids = audit_query(tenancy.schemas.locations, asked, organization or None)
         found = tenancy.fan_out(asked, organizations=ids, workers=workers)
     for organization_id, error in found.errors.items():
         tell(f"error: {organization_id}: {' '.join(str(error).split())}")

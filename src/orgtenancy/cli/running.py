@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from threading import Event
 from typing import Any, Protocol
 
 import typer
 
 from orgtenancy.cli.exits import ExitCode, tell_error
-from orgtenancy.cli.output import Table, show, tell
+from orgtenancy.cli.output import Table, tell
 from orgtenancy.cli.progress import OnProgress, show_progress
+from orgtenancy.cli.targets import Result, show_each
 from orgtenancy.errors import JobFailed
 from orgtenancy.schemas.fleet import Fleet, ItemStatus, Job, JobItem, JobStatus
 from orgtenancy.schemas.fleet.signals import stopped_by_signals
@@ -32,46 +34,76 @@ class Start(Protocol):
         """Run it to its end."""
 
 
-def run_job(fleet: Fleet, start: Start, *, as_json: bool, nothing_to_do: str) -> None:
-    """Run a job with progress and signals, show how it ended, and exit accordingly.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A job that is to be run on a placement.
+
+    Attributes:
+        placement: The placement.
+        fleet: The organizations there.
+        start: Starts the job.
+    """
+
+    placement: str
+    fleet: Fleet
+    start: Start
+
+
+def run_jobs(
+    runs: Sequence[Run], *, as_json: bool, nothing_to_do: str, is_whole: bool = False
+) -> None:
+    """Run jobs, one after the other, with progress and signals, and exit as they ended.
+
+    The first one that does not come to a good end is the last.
 
     Args:
-        fleet: The fleet.
-        start: Starts the job.
+        runs: The jobs.
         as_json: Whether a document is wanted.
         nothing_to_do: What to say when there is no job to run.
+        is_whole: Whether they are about all of several placements.
 
     Raises:
-        typer.Exit: If it did not come to a good end.
+        typer.Exit: If one did not come to a good end.
     """
+    results = []
     failure: JobFailed | None = None
+    job: Job | None = None
     with stopped_by_signals("what has begun") as stop, show_progress() as on_progress:
-        try:
-            job = start(on_progress=on_progress, cancel=stop.event)
-        except JobFailed as error:
-            if error.job_id is None:
-                raise
-            failure, job = error, fleet.job(error.job_id)
+        for run in runs:
+            try:
+                job = run.start(on_progress=on_progress, cancel=stop.event)
+            except JobFailed as error:
+                if error.job_id is None:
+                    raise
+                failure, job = error, run.fleet.job(error.job_id)
+            results.append(_result(run, job, nothing_to_do))
+            if job is not None and job.status is not JobStatus.FINISHED:
+                break
+    show_each(as_json, results, is_whole=is_whole)
     if job is None:
-        show(as_json, {"job": None, "failures": []}, nothing_to_do)
         return
-    failures = fleet.items(job.id, ItemStatus.FAILED) if job.failed else []
-    document = {"job": job_document(job), "failures": [item_document(item) for item in failures]}
-    show(as_json, document, job_line(job))
     if failure is not None:
         tell_error(failure, as_json=False)
     elif job.can_be_resumed:
-        tell(f"`orgtenancy jobs resume {job.id}` goes on with it")
+        tell(f"`orgtenancy jobs resume {job.label}` goes on with it")
     if job.status is JobStatus.CANCELLED and stop.exit_code is not None:
         raise typer.Exit(stop.exit_code)
     if code := _EXIT_CODES[job.status]:
         raise typer.Exit(code)
 
 
+def _result(run: Run, job: Job | None, nothing_to_do: str) -> Result:
+    if job is None:
+        return Result(run.placement, {"job": None, "failures": []}, [nothing_to_do])
+    failures = run.fleet.items(job.id, ItemStatus.FAILED) if job.failed else []
+    document = {"job": job_document(job), "failures": [item_document(item) for item in failures]}
+    return Result(run.placement, document, [job_line(job)])
+
+
 def job_line(job: Job) -> str:
     """Return a job as one line."""
     failed = f", {job.failed} failed" if job.failed else ""
-    return f"job {job.id} ({job.kind}) {job.status}: {job.done} of {job.total} done{failed}"
+    return f"job {job.label} ({job.kind}) {job.status}: {job.done} of {job.total} done{failed}"
 
 
 def job_document(job: Job) -> Mapping[str, Any]:

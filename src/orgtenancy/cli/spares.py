@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from orgtenancy.cli.context import load_tenancy
-from orgtenancy.cli.output import Json, Table, show
+from orgtenancy.cli.output import Json, Table
+from orgtenancy.cli.targets import (
+    PlacementName,
+    Result,
+    cells_of,
+    is_about_several,
+    show_each,
+)
 from orgtenancy.schemas.fleet.signals import stopped_by_signals
 
 app = typer.Typer(
@@ -18,24 +25,35 @@ app = typer.Typer(
 @app.command()
 def fill(
     number: Annotated[int, typer.Argument(metavar="N", min=0, help="How many are to be ready.")],
+    placement: PlacementName = None,
     json: Json = False,
 ) -> None:
-    """Make spares until so many are ready."""
+    """Make spares until so many are ready, on each placement."""
+    results = []
     with load_tenancy() as tenancy, stopped_by_signals("the spare that has begun") as stop:
-        made = tenancy.schemas.spares.fill_while(number, stop.go_on)
-        ready = tenancy.schemas.spares.count().ready
-    show(json, {"made": made, "ready": ready}, f"{made} spares made, {ready} ready")
+        for cell in cells_of(tenancy, placement):
+            made = cell.schemas.spares.fill_while(number, stop.go_on)
+            ready = cell.schemas.spares.count().ready
+            document = {"made": made, "ready": ready}
+            results.append(Result(cell.name, document, [f"{made} spares made, {ready} ready"]))
+        is_whole = is_about_several(tenancy, placement)
+    show_each(json, results, is_whole=is_whole)
     if stop.exit_code is not None:
         raise typer.Exit(stop.exit_code)
 
 
 @app.command()
-def count(json: Json = False) -> None:
+def count(placement: PlacementName = None, json: Json = False) -> None:
     """Count the spares."""
+    results = []
     with load_tenancy() as tenancy:
-        counts = tenancy.schemas.spares.count()
-    row = (counts.ready, counts.stale, counts.unfinished)
-    show(json, counts, Table(("READY", "STALE", "UNFINISHED"), [row]))
+        for cell in cells_of(tenancy, placement):
+            counts = cell.schemas.spares.count()
+            row = (counts.ready, counts.stale, counts.unfinished)
+            table = Table(("READY", "STALE", "UNFINISHED"), [row])
+            results.append(Result(cell.name, counts, [table]))
+        is_whole = is_about_several(tenancy, placement)
+    show_each(json, results, is_whole=is_whole)
 
 
 @app.command()
@@ -43,9 +61,14 @@ def discard(
     all_: Annotated[
         bool, typer.Option("--all", help="Drop also those that could be claimed.")
     ] = False,
+    placement: PlacementName = None,
     json: Json = False,
 ) -> None:
     """Drop the spares that are made at other revisions or with other settings."""
+    results = []
     with load_tenancy() as tenancy:
-        dropped = tenancy.schemas.spares.discard(only_stale=not all_)
-    show(json, {"dropped": dropped}, f"{dropped} spares dropped")
+        for cell in cells_of(tenancy, placement):
+            dropped = cell.schemas.spares.discard(only_stale=not all_)
+            results.append(Result(cell.name, {"dropped": dropped}, [f"{dropped} spares dropped"]))
+        is_whole = is_about_several(tenancy, placement)
+    show_each(json, results, is_whole=is_whole)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
 
 from orgtenancy.community import inputs
 from orgtenancy.community.keys import uuid7
@@ -62,10 +63,15 @@ def insert_statement(comment: PostComment) -> Any:
         "path": literal(comment.path, ARRAY(Uuid)),
         "content": literal(comment.content, Text),
     }
-    return (
-        insert(PostComment)
+    # Not the INSERT itself with RETURNING: of one that selects, Citus loses what stands before it.
+    made = (
+        insert(_comments)
         .from_select(list(values), select(*values.values()))
-        .returning(PostComment, select(counted.c.comments_count).scalar_subquery())
+        .returning(*PostComment.__mapper__.columns)
+        .cte("made")
+    )
+    return select(aliased(PostComment, made), counted.c.comments_count).join_from(
+        made, counted, true()
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, false, func, select, update
+from sqlalchemy import ColumnElement, Select, false, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from orgtenancy.community import inputs
+from orgtenancy.community.clauses import not_before
 from orgtenancy.community.keys import uuid7
 from orgtenancy.community.models import Conversation, ConversationParticipant
 from orgtenancy.community.models.conversations import MAX_CONVERSATION_NAME_LENGTH
@@ -169,7 +170,7 @@ class ConversationRepository(OrganizationAwareRepository[Conversation]):
             )
             .values(
                 name=inputs.optional_text("name", name, MAX_CONVERSATION_NAME_LENGTH),
-                updated_at=func.clock_timestamp(),
+                updated_at=not_before(Conversation.updated_at),
             )
             .returning(Conversation)
         )

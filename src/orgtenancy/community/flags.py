@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Select, Text, Update, func, literal, literal_column, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
+from orgtenancy.community.clauses import this_moment
 from orgtenancy.community.conversations import present
 from orgtenancy.community.models import Message
 from orgtenancy.community.rows import FRESH
@@ -29,7 +30,7 @@ def flag_statement(message_id: UUID, user_id: str, reason: str | None) -> Update
     One UPDATE: it waits for a concurrent flag, and then appends to what that left.
     """
     flag = func.jsonb_build_object(
-        "user_id", user_id, "reason", literal(reason, Text), "created_at", func.clock_timestamp()
+        "user_id", user_id, "reason", literal(reason, Text), "created_at", this_moment()
     )
     own = Message.flags.contains([{"user_id": user_id}])
     return (

@@ -79,17 +79,16 @@ class MessageRepository(OrganizationAwareRepository[Message]):
         if message.client_key is not None:
             self._lock(conversation_id, sender_id)
         session = self.session
-        row = session.execute(send_statement(message), execution_options=WRITES).one_or_none()
-        if row is None:
+        sent: Message | None = session.scalar(send_statement(message), execution_options=WRITES)
+        if sent is None:
             return self._sent_before(message)
-        sent: Message = row[0]
         remember(
             session,
             Conversation,
             conversation_id,
             last_sequence=sent.sequence,
             last_message_at=sent.created_at,
-            updated_at=row[1],
+            updated_at=sent.created_at,
         )
         return sent
 

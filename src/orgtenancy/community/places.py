@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Select, Update, case, func, literal, select, true, update
+from sqlalchemy import BigInteger, Select, Update, func, literal, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from orgtenancy.community import inputs
+from orgtenancy.community.clauses import now_if
 from orgtenancy.community.models import Conversation, ConversationParticipant, Message
 from orgtenancy.community.rows import FRESH
 
@@ -86,6 +87,7 @@ def invite_statement(conversation_id: UUID, user_ids: Iterable[str], last_sequen
                 "conversation_id": conversation_id,
                 "user_id": user_id,
                 "last_read_sequence": last_sequence,
+                "joined_at": func.now(),
             }
             for user_id in user_ids
         ]
@@ -94,7 +96,7 @@ def invite_statement(conversation_id: UUID, user_ids: Iterable[str], last_sequen
         index_elements=[ConversationParticipant.conversation_id, ConversationParticipant.user_id],
         set_={
             "left_at": None,
-            "joined_at": func.now(),
+            "joined_at": statement.excluded.joined_at,
             "last_read_sequence": statement.excluded.last_read_sequence,
             "last_read_at": None,
         },
@@ -111,8 +113,6 @@ def read_statement(conversation_id: UUID, user_id: str, sequence: int) -> Update
         .where(Conversation.id == own.conversation_id)
         .values(
             last_read_sequence=func.greatest(own.last_read_sequence, reached),
-            last_read_at=case(
-                (reached > own.last_read_sequence, func.now()), else_=own.last_read_at
-            ),
+            last_read_at=func.greatest(own.last_read_at, now_if(reached > own.last_read_sequence)),
         )
     )

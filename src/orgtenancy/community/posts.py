@@ -174,7 +174,7 @@ class PostRepository(PostReader):
         """
         actor_id = inputs.user_id(actor_id)
         allowed = _moderates(actor_id, moderating)
-        values = {Post.pinned_at: func.coalesce(Post.pinned_at, func.now()) if pinned else null()}
+        values = {Post.pinned_at: func.least(Post.pinned_at, func.now()) if pinned else null()}
         return self._mark(
             post_id, actor_id, allowed, values, "only a moderator can pin a post or unpin it"
         )
@@ -199,7 +199,7 @@ class PostRepository(PostReader):
         """
         actor_id = inputs.user_id(actor_id)
         allowed = or_(Post.user_id == actor_id, _moderates(actor_id, moderating))
-        values = {Post.locked_at: func.coalesce(Post.locked_at, func.now()) if locked else null()}
+        values = {Post.locked_at: func.least(Post.locked_at, func.now()) if locked else null()}
         return self._mark(
             post_id,
             actor_id,

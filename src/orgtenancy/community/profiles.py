@@ -6,12 +6,13 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import Select, case, func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from orgtenancy.community import inputs
 from orgtenancy.community.claims import details, usernames
+from orgtenancy.community.clauses import now_if
 from orgtenancy.community.models import ActivityLog, UserProfile
 from orgtenancy.community.models.profiles import (
     MAX_BIO_LENGTH,
@@ -212,7 +213,7 @@ class UserProfileRepository(OrganizationAwareRepository[UserProfile]):
             .values(
                 {
                     UserProfile.status: status,
-                    UserProfile.updated_at: case((is_so, UserProfile.updated_at), else_=func.now()),
+                    UserProfile.updated_at: func.greatest(UserProfile.updated_at, now_if(~is_so)),
                 }
             )
             .returning(UserProfile)

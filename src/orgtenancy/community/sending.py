@@ -7,13 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    DateTime,
     Select,
     Text,
     Update,
     Uuid,
     case,
-    func,
     literal,
     select,
     update,
@@ -21,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from orgtenancy.community import inputs
+from orgtenancy.community.clauses import not_before, this_moment
 from orgtenancy.community.conversations import present
 from orgtenancy.community.keys import uuid7
 from orgtenancy.community.models import Conversation, Message
@@ -76,9 +75,10 @@ def send_statement(message: Message) -> Any:
     """Insert a message with the next number, if its sender takes part and is not repeating.
 
     One statement: the row lock of the UPDATE puts concurrent messages in a line, and what
-    is rolled back gives its number back. The clock is read under that lock, so that times
-    are in the order of the numbers; `now()` is when a transaction began.
+    is rolled back gives its number back. No message is older than the one before it, so that
+    times are in the order of the numbers; `now()` is when a transaction began.
     """
+    moment = not_before(_conversations.c.updated_at)
     numbered = (
         update(_conversations)
         .where(
@@ -87,14 +87,11 @@ def send_statement(message: Message) -> Any:
         )
         .values(
             last_sequence=_conversations.c.last_sequence + 1,
-            last_message_at=func.clock_timestamp(),
-            updated_at=func.clock_timestamp(),
+            last_message_at=moment,
+            updated_at=moment,
         )
         .returning(
-            _conversations.c.id,
-            _conversations.c.last_sequence,
-            _conversations.c.last_message_at,
-            _conversations.c.updated_at,
+            _conversations.c.id, _conversations.c.last_sequence, _conversations.c.last_message_at
         )
     )
     if message.client_key is not None:
@@ -112,10 +109,11 @@ def send_statement(message: Message) -> Any:
         "created_at": number.c.last_message_at,
         "updated_at": number.c.last_message_at,
     }
+    # Nothing of the conversation is returned: Citus would not find it there.
     return (
         insert(Message)
         .from_select(list(values), select(*values.values()), include_defaults=False)
-        .returning(Message, select(number.c.updated_at).scalar_subquery())
+        .returning(Message)
     )
 
 
@@ -125,21 +123,20 @@ def edit_statement(message_id: UUID, sender_id: str, content: str, window: timed
     Raises:
         Invalid: If the content breaks a rule.
     """
-    now = func.clock_timestamp(type_=DateTime(timezone=True))
     return (
         update(Message)
         .where(
             Message.id == message_id,
             Message.sender_id == sender_id,
             Message.deleted_at.is_(None),
-            now - Message.created_at < window,
+            this_moment() - Message.created_at < window,
             present(sender_id, Message.conversation_id.expression),
         )
         .values(
             content=inputs.text("content", content, MAX_MESSAGE_LENGTH),
             type=case((Message.type == "media", "text"), else_=Message.type),
-            edited_at=func.clock_timestamp(),
-            updated_at=func.clock_timestamp(),
+            edited_at=this_moment(),
+            updated_at=this_moment(),
         )
         .returning(Message)
     )
@@ -165,6 +162,6 @@ def tombstone() -> dict[Any, Any]:
         Message.content: None,
         Message.media_url: None,
         Message.flags: [],
-        Message.deleted_at: func.clock_timestamp(),
-        Message.updated_at: func.clock_timestamp(),
+        Message.deleted_at: this_moment(),
+        Message.updated_at: this_moment(),
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, cached_property
 from threading import RLock, Semaphore
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,7 +26,7 @@ from orgtenancy.database.sessions import (
     OrganizationSession,
 )
 from orgtenancy.errors import ConfigurationError
-from orgtenancy.naming import REGISTRY_SCHEMA, control_role_name
+from orgtenancy.naming import CONTROL_PLACEMENT, REGISTRY_SCHEMA, control_role_name
 from orgtenancy.organizations import Organization
 from orgtenancy.settings import IsolationLevel, Settings
 
@@ -94,9 +95,11 @@ class Database:
         admin_url: The owner of the schemas, for provisioning and migrations.
         settings: Sizes and limits.
         name: The placement's name.
+        control: The control server, if this is another one.
         module_settings: The settings of the registered modules, by their class.
 
     Attributes:
+        control: The control server, where members and identities are; itself, if it is that.
         brief_work: To be held while the owner does work that takes less time than connecting:
             many at once wait for the connections that are kept, and open no others.
     """
@@ -107,9 +110,11 @@ class Database:
         *,
         admin_url: str | URL | None = None,
         settings: Settings,
-        name: str = "default",
+        name: str = CONTROL_PLACEMENT,
+        control: Database | None = None,
         module_settings: ModuleSettingsByType | None = None,
     ) -> None:
+        self.control = self if control is None else control
         self.url = normalize_url(url)
         self.admin_url = normalize_url(admin_url) if admin_url is not None else None
         self.settings = settings
@@ -197,6 +202,18 @@ class Database:
             **engine_options,
         )
 
+    @contextmanager
+    def on_control(self, connection: Connection) -> Iterator[Connection]:
+        """Lend a transaction of the control server's owner: the given one, if this is it.
+
+        Another one is committed at the end of the block, before the given one is.
+        """
+        if self.control is self:
+            yield connection
+            return
+        with self.control.admin_engine.begin() as other:
+            yield other
+
     @cached_property
     def has_citus(self) -> bool:
         """Whether the server is a Citus coordinator, which has rules of its own."""
@@ -236,11 +253,15 @@ class Database:
         """Return a new async session of the registry."""
         return ControlAsyncSession(self.async_engine, scope=self.control_scope, **_SESSION_OPTIONS)
 
-    def apart(self, pool_size: int) -> Database:
-        """Return the same placement with pools of its own, of so many connections and no more.
+    def apart(self, pool_size: int, control: Database | None = None) -> Database:
+        """Return the same placement with pools of its own, which the caller closes.
 
         What goes through the whole fleet uses it: a connection that has served many is full of
-        their catalogs, and would be closed instead of serving requests. The caller closes it.
+        their catalogs, and would be closed instead of serving requests.
+
+        Args:
+            pool_size: How many connections it has at the most.
+            control: The control server, if this is another one.
         """
         limits = {"pool_size": pool_size, "max_overflow": 0, "login_pools": pool_size}
         return Database(
@@ -248,6 +269,7 @@ class Database:
             admin_url=self.admin_url,
             settings=self.settings.model_copy(update=limits),
             name=self.name,
+            control=control,
             module_settings=self._module_settings,
         )
 

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from orgtenancy.database.engines import Database
 from orgtenancy.registry import audit, store
+from orgtenancy.registry.locations import Locations
 
 _CURSOR = "orgtenancy_query"
 
@@ -67,22 +67,28 @@ class Query:
 
 
 def audit_query(
-    database: Database, query: Query, organization_ids: Sequence[str] | None
+    locations: Locations, query: Query, organization_ids: Sequence[str] | None
 ) -> Sequence[str]:
     """Write who is about to read what, before it is read, and return where that is.
 
     Args:
-        database: The control server.
+        locations: Where organizations are.
         query: The query; its text is kept.
-        organization_ids: Where it will run; in all that are active if None.
+        organization_ids: Which organizations; all that are active if None.
     """
-    with database.admin_engine.begin() as connection:
-        if organization_ids is None:
-            organization_ids = connection.scalars(store.ACTIVE).all()
-        if organization_ids:
-            details = {"query": query.statement}
-            audit.record_each(connection, "queried", organization_ids, details=details)
-    return organization_ids
+    details = {"query": query.statement}
+    if organization_ids is not None:
+        for database, its in locations.databases_of(organization_ids).items():
+            with database.admin_engine.begin() as connection:
+                audit.record_each(connection, "queried", its, details=details)
+        return organization_ids
+    found: list[str] = []
+    for database in locations.placements:
+        with database.admin_engine.begin() as connection:
+            its = list(connection.scalars(store.ACTIVE))
+            audit.record_each(connection, "queried", its, details=details)
+        found += its
+    return sorted(found)
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:

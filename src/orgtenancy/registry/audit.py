@@ -61,6 +61,8 @@ def record_each(
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what the context's actor did to several organizations, a line for each."""
+    if not organization_ids:
+        return
     actor = current_actor()
     common = {
         "action": action,
@@ -143,4 +145,9 @@ def find_page(
     rows = connection.execute(statement).all()
     items = tuple(AuditEntry.model_validate(row._asdict()) for row in rows[: page.limit])
     more = len(rows) > page.limit
-    return Page(items=items, next_cursor=encode_cursor(_ORDER, [items[-1].id]) if more else None)
+    return Page(items=items, next_cursor=cursor_before(items[-1].id) if more else None)
+
+
+def cursor_before(number: int | None) -> str | None:
+    """Return the cursor of the page that begins before an entry; None for the first page."""
+    return None if number is None else encode_cursor(_ORDER, [number])

@@ -12,6 +12,7 @@ from psycopg import sql
 from sqlalchemy import URL
 
 from orgtenancy.database.engines import connect_options
+from orgtenancy.naming import CONTROL_PLACEMENT
 
 #: Hears of changes to organizations: the id.
 CHANNEL = "orgtenancy_organizations"
@@ -34,6 +35,7 @@ class ChangeListener:
             work, since one thread does it for all of them.
         on_gap: Called after connecting, when changes may have been missed.
         connect_timeout: Seconds to wait for the server, and so for `stop` at the most.
+        placement: Whose registry it is.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class ChangeListener:
         on_gap: Callable[[], None],
         *,
         connect_timeout: int,
+        placement: str = CONTROL_PLACEMENT,
     ) -> None:
         self._url = url
+        self._placement = placement
         self._handlers = handlers
         self._on_gap = on_gap
         self._connect_timeout = connect_timeout
@@ -89,7 +93,11 @@ class ChangeListener:
                         for notification in connection.notifies(timeout=_POLL):
                             self._handlers[notification.channel](notification.payload)
             except psycopg.Error as error:
-                logger.warning("not listening for changes to the registry: %s", error)
+                logger.warning(
+                    "not listening for changes to the registry of placement %r: %s",
+                    self._placement,
+                    error,
+                )
                 stop.wait(delay)
                 delay = min(delay * 2, _MAX_DELAY)
 

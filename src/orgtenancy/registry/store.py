@@ -59,7 +59,12 @@ def list_page(
     rows = connection.execute(statement).all()
     items = tuple(map(organization_from, rows[: page.limit]))
     more = len(rows) > page.limit
-    return Page(items=items, next_cursor=encode_cursor(_ORDER, [items[-1].id]) if more else None)
+    return Page(items=items, next_cursor=cursor_after(items[-1]) if more else None)
+
+
+def cursor_after(organization: Organization) -> str:
+    """Return the cursor of the page that begins after an organization."""
+    return encode_cursor(_ORDER, [organization.id])
 
 
 def lock_statement(role: str) -> sql.Composable:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orgtenancy.naming import REGISTRY_SCHEMA
+from orgtenancy.naming import CONTROL_PLACEMENT, REGISTRY_SCHEMA
 from orgtenancy.organizations import Organization, OrganizationStatus
 
 metadata = MetaData(
@@ -56,6 +56,8 @@ organizations = Table(
     Column("purge_after", DateTime(timezone=True)),
     # From here there is no way back: data is being dropped.
     Column("purge_started_at", DateTime(timezone=True)),
+    # Where it is being moved to: until that has come to an end, nobody else changes it.
+    Column("moving_to", Text),
     CheckConstraint(
         "archived_from IN ('active', 'suspended')", name="organizations_archived_from_check"
     ),
@@ -81,6 +83,8 @@ spares = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # Null while it has a role and no schema.
     Column("ready_at", DateTime(timezone=True)),
+    # The move that fills it: nobody else claims or drops it.
+    Column("move_number", BigInteger),
     Index("spares_ready_idx", "placement", "ready_at"),
 )
 
@@ -217,6 +221,53 @@ actors = Table(
     Column("status", Text, nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("status IN ('active', 'suspended', 'deleted')", name="actors_status_check"),
+)
+
+#: The servers that hold organizations, on the control server; elsewhere only the server itself.
+placements = Table(
+    "placements",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Under which name this database is known: under one, for all who use it.
+    Column("is_self", Boolean, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'open'")),
+    Column("added_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("state IN ('open', 'draining')", name="placements_state_check"),
+    Index("placements_self_idx", "is_self", unique=True, postgresql_where=text("is_self")),
+)
+
+#: On the control server: which placement an organization is on, if it is not on that server.
+#: Two triggers see to it that an id is never here and in `organizations` as well.
+locations = Table(
+    "locations",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint(f"placement <> '{CONTROL_PLACEMENT}'", name="locations_placement_check"),
+)
+
+#: On the control server: the moves that have not come to an end.
+moves = Table(
+    "moves",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    Column("organization_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    # The roles of its two schemas: they tell each of them from any other of the same name.
+    Column("source_role", Text, nullable=False),
+    Column("target_role", Text, nullable=False),
+    # Its row as it was before the fence, and as it will be again.
+    Column("organization", JSONB),
+    Column("runner", JSONB, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("organization_id", name="moves_organization_id_key"),
+    CheckConstraint(
+        "phase IN ('copying', 'fencing', 'switched', 'undoing')", name="moves_phase_check"
+    ),
 )
 
 

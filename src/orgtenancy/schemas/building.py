@@ -12,7 +12,7 @@ from psycopg import sql
 from sqlalchemy import Connection
 
 from orgtenancy.database.engines import Database
-from orgtenancy.schemas import grants
+from orgtenancy.schemas import citus, grants
 from orgtenancy.schemas.revisions import RevisionPath, Revisions
 from orgtenancy.schemas.revisions.online import run_fresh
 from orgtenancy.schemas.revisions.paths import SqlPart
@@ -47,7 +47,8 @@ class SchemaBuilder:
         login = str(self.database.url.username)
         match self.database.settings.isolation:
             case IsolationLevel.ROLE:
-                return grants.create_role(role, login, grants.server_version(connection))
+                version = grants.server_version(connection)
+                return grants.create_role(role, login, version, is_login=self.database.has_citus)
             case IsolationLevel.LOGIN:
                 password = str(self.database.role_url(role).password)
                 return grants.create_login(connection, role, password)
@@ -107,6 +108,7 @@ class SchemaBuilder:
 
     def _begin(self, schema: str, role: str) -> list[sql.Composable]:
         return [
+            *([citus.distribute()] if self.database.has_citus else ()),
             *grants.create_schema(schema, self.grantee(role)),
             *grants.enter_schema(schema, self.database.settings.extensions_schema),
         ]

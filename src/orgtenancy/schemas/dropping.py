@@ -17,7 +17,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, update
 
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import DropRefused, OrganizationNotFound
+from orgtenancy.errors import DropRefused, OrganizationBusy, OrganizationNotFound
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import audit, members, store
@@ -91,7 +91,8 @@ def drop_rest(connection: Connection, database: Database, organization: Organiza
         connection, organization.schema_name, organization.role_name
     )
     grants.execute(connection, statements, one_by_one=database.has_citus)
-    members.remove_all(connection, organization.id)
+    with database.on_control(connection) as control:
+        members.remove_all(control, organization.id)
 
 
 def _close(database: Database, organization_id: str, *, force: bool) -> Organization:
@@ -103,6 +104,7 @@ def _close(database: Database, organization_id: str, *, force: bool) -> Organiza
             raise OrganizationNotFound(
                 f"no organization {organization_id!r}", organization_id=organization_id
             )
+        check_is_staying(organization, "drop")
         if organization.status in _OPEN and not force:
             raise DropRefused(
                 f"organization {organization_id!r} is {organization.status}: give `force=True` "
@@ -117,6 +119,23 @@ def _close(database: Database, organization_id: str, *, force: bool) -> Organiza
             mark_begun(connection, organization_id)
         set_rights(connection, database, organization, is_open=False)
     return organization
+
+
+def check_is_staying(organization: Organization, operation: str) -> None:
+    """Make sure that an organization is not in the last part of a move.
+
+    Raises:
+        OrganizationBusy: If it is: what is done to it here would not be done there.
+    """
+    if organization.moving_to is not None:
+        raise OrganizationBusy(
+            f"organization {organization.id!r} is being moved to placement "
+            f"{organization.moving_to!r}: {operation} it when that has come to its end",
+            operation=operation,
+            organization_id=organization.id,
+            schema=organization.schema_name,
+            placement=organization.placement,
+        )
 
 
 def mark_begun(connection: Connection, organization_id: str) -> None:

@@ -76,10 +76,22 @@ def inherit(role: str, version: int) -> sql.Composable:
     return grant + sql.SQL(" WITH INHERIT TRUE") if version >= 16 else grant
 
 
-def create_role(role: str, login: str, version: int) -> list[sql.Composable]:
-    """Return the statements that make an organization's role."""
+def create_role(
+    role: str, login: str, version: int, *, is_login: bool = False
+) -> list[sql.Composable]:
+    """Return the statements that make an organization's role.
+
+    Args:
+        role: Its name.
+        login: The app's login, which may take it.
+        version: The server's major version.
+        is_login: Whether it can log in, without a password: a coordinator of Citus connects to
+            its workers as the role that asks.
+    """
     return [
-        sql.SQL("CREATE ROLE {} NOLOGIN").format(_name(role)),
+        sql.SQL("CREATE ROLE {} {}").format(
+            _name(role), sql.SQL("LOGIN" if is_login else "NOLOGIN")
+        ),
         membership(role, login, version),
     ]
 
@@ -224,7 +236,7 @@ def prepare_control_role(
             sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_name(REGISTRY_SCHEMA), reader),
             *(
                 sql.SQL("GRANT SELECT ON {} TO {}").format(_name(REGISTRY_SCHEMA, table), reader)
-                for table in ("organizations", "members", "actors")
+                for table in ("organizations", "locations", "members", "actors")
             ),
             # Append-only for the app: when and by whom is written by the database.
             *(

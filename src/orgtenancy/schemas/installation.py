@@ -6,13 +6,14 @@ from pathlib import Path
 
 from psycopg import sql
 from sqlalchemy import Connection, select, text, union_all
+from sqlalchemy.dialects.postgresql import insert
 
 from orgtenancy import registry
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.naming import REGISTRY_SCHEMA
-from orgtenancy.registry.tables import organizations, spares
-from orgtenancy.schemas import grants
+from orgtenancy.registry.tables import organizations, placements, spares
+from orgtenancy.schemas import citus, grants
 from orgtenancy.schemas.revisions import script_directory
 from orgtenancy.schemas.revisions.online import upgrade
 from orgtenancy.settings import IsolationLevel
@@ -40,6 +41,8 @@ def install(database: Database) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         grants.check_login(connection, login)
         version = grants.server_version(connection)
+        if database.has_citus:
+            citus.keep_here(connection, REGISTRY_SCHEMA)
         grants.execute(
             connection,
             [
@@ -48,10 +51,26 @@ def install(database: Database) -> None:
             ],
         )
         upgrade(connection, script_directory([_MIGRATIONS]))
+        _take_name(connection, database.name)
         grants.prepare_database(connection, str(database.url.database), login)
         grants.prepare_control_role(connection, database.control_scope.role, login, version)
         if database.settings.isolation is IsolationLevel.ROLE:
             _grant_organizations(connection, login, version)
+
+
+def _take_name(connection: Connection, name: str) -> None:
+    """Note under which name the database is a placement.
+
+    Raises:
+        ConfigurationError: If it is one already, under another name.
+    """
+    given = insert(placements).values(name=name, is_self=True)
+    connection.execute(given.on_conflict_do_nothing())
+    known = connection.scalar(select(placements.c.name).where(placements.c.is_self))
+    if known != name:
+        raise ConfigurationError(
+            f"the database of placement {name!r} is placement {known!r} already", placement=name
+        )
 
 
 def registry_heads() -> tuple[str, ...]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event
 from typing import Any
 
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import OrganizationNotFound
+from orgtenancy.database.placements import Placements
+from orgtenancy.errors import OrganizationNotFound, PlacementNotFound
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.registry import store
 from orgtenancy.registry.audit import told_if_not_done
+from orgtenancy.registry.locations import Locations
 from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.claiming import Claims
 from orgtenancy.schemas.drift import (
@@ -44,12 +47,14 @@ class SchemaManager:
 
     Args:
         database: The placement.
-        modules: What every organization's schema contains.
+        modules: What every organization's schema contains, or its revisions.
+        locations: Which placement an organization is on, where there are several.
         on_change: Called in this process with the id of an organization that changed.
         on_provisioned: Called with an organization that this process made.
 
     Attributes:
         revisions: The revisions of the modules.
+        locations: Which placement an organization is on.
         builder: Makes schemas as any organization's is made, in a given transaction.
         fleet: Migrations and other jobs over all organizations.
         spares: Schemas that are made ahead of time.
@@ -58,15 +63,17 @@ class SchemaManager:
     def __init__(
         self,
         database: Database,
-        modules: Sequence[OrganizationModule],
+        modules: Sequence[OrganizationModule] | Revisions,
         *,
+        locations: Locations | None = None,
         on_change: Callable[[str], None] = lambda organization_id: None,
         on_provisioned: Callable[[Organization], None] = lambda organization: None,
     ) -> None:
         self._database = database
         self._on_change = on_change
         self._on_provisioned = on_provisioned
-        self.revisions = Revisions(modules)
+        self.revisions = modules if isinstance(modules, Revisions) else Revisions(modules)
+        self.locations = Locations(Placements(database, {})) if locations is None else locations
         self.builder = SchemaBuilder(database, self.revisions)
         self._claims = Claims(self.builder)
         self.spares = Spares(self.builder)
@@ -90,6 +97,7 @@ class SchemaManager:
         name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
         source: str | None = None,
+        placement: str | None = None,
     ) -> Organization:
         """Make an organization with all tables of the modules, ready for work.
 
@@ -101,13 +109,27 @@ class SchemaManager:
             name: The display name; the id if not given.
             attributes: The host's own labels.
             source: Where it was learned of, such as `logto`; None if it is made by hand.
+            placement: Which one it goes to; the tenancy's policy chooses if not given.
 
         Raises:
             InvalidOrganizationId: If the id breaks a naming rule.
+            OrganizationExists: If it is there, and on another placement than the one given.
             OrganizationUnavailable: If it exists and is suspended, fenced, archived or purged.
+            PlacementNotFound: If the tenancy does not name the placement.
+            PlacementUnavailable: If the placement, or each of them, is full, drained or down.
             ProvisioningFailed: If its schema could not be made; nothing of it remains.
         """
-        with told_if_not_done(self._database, "provisioned", organization_id):
+        if placement not in (None, self._database.name):
+            raise PlacementNotFound(
+                f"organizations are made on placement {self._database.name!r} here, not on "
+                f"{placement!r}",
+                organization_id=organization_id,
+                placement=placement,
+            )
+        with (
+            self._making(organization_id),
+            told_if_not_done(self._database, "provisioned", organization_id),
+        ):
             organization, made = provision(
                 self.builder,
                 self._claims,
@@ -129,10 +151,16 @@ class SchemaManager:
         name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
         source: str | None = None,
+        placement: str | None = None,
     ) -> Organization:
         """Make an organization, as `provision` does."""
         return await asyncio.to_thread(
-            self.provision, organization_id, name=name, attributes=attributes, source=source
+            self.provision,
+            organization_id,
+            name=name,
+            attributes=attributes,
+            source=source,
+            placement=placement,
         )
 
     def get(self, organization_id: str) -> Organization:
@@ -296,3 +324,7 @@ class SchemaManager:
     async def drop_async(self, organization_id: str, *, confirm: str, force: bool = False) -> None:
         """Delete an organization, as `drop` does."""
         await asyncio.to_thread(self.drop, organization_id, confirm=confirm, force=force)
+
+    def _making(self, organization_id: str) -> AbstractContextManager[None]:
+        """Return the block in which an organization is made."""
+        return nullcontext()

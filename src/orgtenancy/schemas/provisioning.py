@@ -23,6 +23,7 @@ from orgtenancy.naming import schema_name
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import store
 from orgtenancy.registry.directory import ensure_active
+from orgtenancy.registry.locations import elsewhere, is_elsewhere
 from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.claiming import Claims
 from orgtenancy.schemas.messages import run_transaction, transaction, value_of
@@ -49,6 +50,7 @@ def provision(
 
     Raises:
         InvalidOrganizationId: If the id breaks a naming rule.
+        OrganizationExists: If it is on another placement.
         ConfigurationError: If the modules' revisions are no tree with one head per module.
         OrganizationUnavailable: If it is there, but neither active nor provisioning.
         ProvisioningFailed: If its schema could not be made; nothing of it remains.
@@ -69,6 +71,10 @@ def provision(
                 schema=schema,
                 placement=database.name,
             ) from error
+        except psycopg.Error as error:
+            if not is_elsewhere(error):
+                raise
+            raise elsewhere(organization_id, str(error.diag.message_detail)) from error
         if claimed is not None and claimed.is_active:
             return claimed, True
         try:

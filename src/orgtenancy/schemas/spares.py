@@ -175,9 +175,14 @@ class SpareKeeper:
             self._wake.wait(_POLL)
 
 
+def _is_ours(builder: SchemaBuilder) -> ColumnElement[bool]:
+    # What a move fills is somebody's.
+    return and_(spares.c.placement == builder.database.name, spares.c.move_number.is_(None))
+
+
 def _is_usable(builder: SchemaBuilder) -> ColumnElement[bool]:
     return and_(
-        spares.c.placement == builder.database.name,
+        _is_ours(builder),
         spares.c.settings_digest == builder.settings_digest,
     )
 
@@ -197,7 +202,7 @@ def _count(connection: Connection, builder: SchemaBuilder) -> SpareCounts:
     row = connection.execute(
         select(*(func.count().filter(condition) for condition in (ready, stale, unfinished)))
         .select_from(spares)
-        .where(spares.c.placement == builder.database.name)
+        .where(_is_ours(builder))
     ).one()
     return SpareCounts(row[0], row[1], row[2])
 
@@ -263,7 +268,7 @@ def _build_next(builder: SchemaBuilder) -> bool:
 def _drop_next(builder: SchemaBuilder, *, only_stale: bool) -> bool:
     """Drop one spare, and return whether there was one to drop."""
     database = builder.database
-    condition = spares.c.placement == database.name
+    condition = _is_ours(builder)
     if only_stale:
         unfinished = and_(_is_usable(builder), spares.c.ready_at.is_(None))
         condition = and_(condition, ~or_(unfinished, _is_ready(builder)))

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
 from orgtenancy import Organization, OrganizationStatus, Tenancy
-from orgtenancy.naming import REGISTRY_SCHEMA, spare_schema_name
+from orgtenancy.naming import CONTROL_PLACEMENT, REGISTRY_SCHEMA, spare_schema_name
 from orgtenancy.registry import members, store
 from orgtenancy.registry.tables import organizations, spares
 from orgtenancy.schemas.waiting import limit_lock_wait
@@ -74,6 +74,7 @@ class Stock:
     def __init__(self, tenancy: Tenancy) -> None:
         self.tenancy = tenancy
         self._database = tenancy._database
+        self._schemas = tenancy.placements[CONTROL_PLACEMENT].schemas
         self._pristine: dict[str, _Pristine] = {}
         self._taken: set[str] = set()
         self._ready = 0
@@ -87,9 +88,7 @@ class Stock:
         """
         if self._ready < number:
             self._fill(number)
-        taken = tuple(
-            self.tenancy.schemas.provision(f"t{secrets.token_hex(6)}") for _ in range(number)
-        )
+        taken = tuple(self._schemas.provision(f"t{secrets.token_hex(6)}") for _ in range(number))
         self._ready -= number
         self._taken |= {organization.role_name for organization in taken}
         if any(organization.role_name not in self._pristine for organization in taken):
@@ -140,13 +139,13 @@ class Stock:
                 select(organizations.c.id).where(organizations.c.role_name.in_(self._taken))
             ).all()
         for organization_id in left:
-            self.tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
+            self._schemas.drop(organization_id, confirm=organization_id, force=True)
         self._taken.clear()
 
     def _fill(self, number: int) -> None:
         # Doubled each time: one test alone waits for no more than it needs.
         self._batch = max(number, min(self._batch * 2, _LARGEST_BATCH))
-        self.tenancy.schemas.spares.fill(self._batch)
+        self._schemas.spares.fill(self._batch)
         with self._database.admin_engine.begin() as connection:
             ready = connection.execute(
                 select(spares.c.role_name, spares.c.schema_name).where(
@@ -197,7 +196,7 @@ class Stock:
                 schema,
                 organization.placement,
                 Jsonb(dict(organization.revisions)),
-                self.tenancy.schemas.builder.settings_digest,
+                self._schemas.builder.settings_digest,
             ),
         ]
         connection.exec_driver_sql(driver_text(sql.SQL("; ").join(statements)))

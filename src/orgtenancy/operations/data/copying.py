@@ -12,7 +12,9 @@ from sqlalchemy import Connection
 from orgtenancy.operations.data.tables import Table
 
 
-def copy_out(connection: Connection, table: Table, *, binary: bool) -> Iterator[bytes]:
+def copy_out(
+    connection: Connection, table: Table, *, binary: bool, where: sql.Composable | None = None
+) -> Iterator[bytes]:
     """Return the rows of a table as PostgreSQL writes them, piece by piece.
 
     The iterator is to be consumed, or closed, before the connection does anything else.
@@ -21,9 +23,13 @@ def copy_out(connection: Connection, table: Table, *, binary: bool) -> Iterator[
         connection: A connection of the owner, in a transaction.
         table: Which table.
         binary: Whether in the binary form, which is for tables that are `is_portable`.
+        where: Which rows; all if not given.
     """
-    statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT {})").format(
-        _columns(table), table.rows, _format(binary)
+    statement = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT {})").format(
+        _columns(table),
+        table.rows,
+        sql.SQL("") if where is None else sql.SQL(" WHERE ") + where,
+        _format(binary),
     )
     with _driver(connection).cursor() as cursor, cursor.copy(statement) as copy:
         for piece in copy:
@@ -49,7 +55,14 @@ def copy_in(connection: Connection, table: Table, pieces: Iterable[bytes], *, bi
         return cursor.rowcount
 
 
-def copy_over(source: Connection, target: Connection, table: Table, into: Table) -> int:
+def copy_over(
+    source: Connection,
+    target: Connection,
+    table: Table,
+    into: Table,
+    *,
+    where: sql.Composable | None = None,
+) -> int:
     """Copy the rows of a table into one of another database, and return how many they were.
 
     Args:
@@ -57,9 +70,11 @@ def copy_over(source: Connection, target: Connection, table: Table, into: Table)
         target: A connection of the owner here, in a transaction.
         table: The table there.
         into: The table here, with the same columns.
+        where: Which rows; all if not given.
     """
     binary = table.is_portable and into.is_portable
-    return copy_in(target, into, copy_out(source, table, binary=binary), binary=binary)
+    pieces = copy_out(source, table, binary=binary, where=where)
+    return copy_in(target, into, pieces, binary=binary)
 
 
 def _columns(table: Table) -> sql.Composable:

@@ -47,7 +47,11 @@ _ENABLE = {"O": sql.SQL("ENABLE"), "R": sql.SQL("ENABLE REPLICA"), "A": sql.SQL(
 
 @contextmanager
 def filling(
-    connection: Connection, schema: str, sizes: Sequence[tuple[Table, int]]
+    connection: Connection,
+    schema: str,
+    sizes: Sequence[tuple[Table, int]],
+    *,
+    one_by_one: bool = False,
 ) -> Iterator[None]:
     """Return a block in which tables of a schema are filled, with rows that fit together.
 
@@ -58,6 +62,7 @@ def filling(
         connection: A connection of the owner, in a transaction that has entered the schema.
         schema: Its name.
         sizes: The tables, and about how many bytes each of them gets.
+        one_by_one: Whether the server takes one statement per message, as Citus does.
 
     Raises:
         sqlalchemy.exc.IntegrityError: If rows do not fit together, at the end of the block.
@@ -81,11 +86,11 @@ def filling(
     for name, definition in connection.execute(_INDEXES, given):
         away.append(sql.SQL("DROP INDEX {}").format(sql.Identifier(schema, name)))
         back.append(sql.SQL(definition))
-    grants.execute(connection, away)
+    grants.execute(connection, away, one_by_one=one_by_one)
     yield
     # What is deferred is checked now: PostgreSQL alters no table that waits for such a check.
     checks = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
-    grants.execute(connection, [checks, *back, *last])
+    grants.execute(connection, [checks, *back, *last], one_by_one=one_by_one)
 
 
 def _alter(schema: str, table: str) -> sql.Composable:

@@ -153,18 +153,32 @@ _VIEWS = text("""
 """)
 
 
+# How values are written as text, on which digests and COPY rest, whatever a server's own settings
+# are; and no limit on how long it may take.
+_SESSION = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "row_security": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+
 def enter(connection: Connection, schema: str, extensions_schema: str | None = None) -> None:
     """Make a schema the path of the transaction, as what is read here needs it.
 
     Policies of rows are an error from then on, where they would leave rows out.
     """
-    grants.execute(
-        connection,
-        [
-            *grants.enter_schema(schema, extensions_schema),
-            sql.SQL("SET LOCAL row_security TO off"),
-        ],
-    )
+    settings = [
+        sql.SQL("SET LOCAL {} TO {}").format(sql.Identifier(name), sql.Literal(value))
+        for name, value in _SESSION.items()
+    ]
+    grants.execute(connection, [*grants.enter_schema(schema, extensions_schema), *settings])
 
 
 def tables_of(connection: Connection, schema: str) -> list[Table]:

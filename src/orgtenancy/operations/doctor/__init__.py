@@ -1,12 +1,13 @@
-"""Whether a placement is as it should be: versions, rights, sizes, poolers, isolation.
+"""Whether the placements are as they should be: versions, rights, sizes, poolers, isolation.
 
 Nothing is changed, but for two schemas that the isolation probe makes and drops again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 import psycopg
@@ -17,6 +18,7 @@ from orgtenancy.errors import OrgTenancyError
 from orgtenancy.operations.doctor import (
     capacity,
     crossing,
+    directory,
     grants,
     pooling,
     rights,
@@ -24,6 +26,7 @@ from orgtenancy.operations.doctor import (
     statuses,
 )
 from orgtenancy.operations.doctor.report import Finding, Level, Report, problem, unknown
+from orgtenancy.operations.placements import PlacementManager
 from orgtenancy.schemas import SchemaManager
 
 __all__ = ["Examined", "Finding", "Level", "Report", "examine"]
@@ -71,27 +74,40 @@ class Examined(Protocol):
     """What is examined: a Tenancy."""
 
     @property
-    def schemas(self) -> SchemaManager:
-        """The schemas of all organizations."""
+    def placements(self) -> PlacementManager:
+        """The placements, each with its schemas."""
 
 
-def examine(tenancy: Examined) -> Report:
+def examine(tenancy: Examined, *, placements: Sequence[str] | None = None) -> Report:
     """Look at everything, and return what was found; nothing is raised.
 
     A check that cannot be made is a finding as well, of level `unknown`.
 
     Args:
         tenancy: With an `admin_url`; without one, little can be found out.
+        placements: Only these; None for all, and for what the control server knows of them.
+
+    Raises:
+        PlacementNotFound: If the tenancy does not name one of them.
     """
-    schemas = tenancy.schemas
     findings = list(server.check_libraries())
+    for name in tenancy.placements if placements is None else placements:
+        found = _examine_one(tenancy.placements[name].schemas)
+        findings.extend(replace(finding, placement=name) for finding in found)
+    if placements is None and len(tenancy.placements) > 1:
+        for check_name, check in directory.CHECKS:
+            with _caught(check_name, findings):
+                findings.extend(check(tenancy.placements))
+    return Report(tuple(findings))
+
+
+def _examine_one(schemas: SchemaManager) -> list[Finding]:
     if schemas.builder.database.admin_url is None:
-        findings.append(
-            unknown("owner", "no admin_url is given: nothing else was examined", "give one")
-        )
-        return Report(tuple(findings))
+        reason = "no admin_url is given: nothing else was examined"
+        return [unknown("owner", reason, "give one")]
     if (unreachable := _reach(schemas)) is not None:
-        return Report((*findings, unreachable))
+        return [unreachable]
+    findings: list[Finding] = []
     _examine_catalogs(schemas, _CATALOG_CHECKS, findings)
     is_installed = findings[-1].check == "registry" and findings[-1].level is Level.OK
     if is_installed:
@@ -99,7 +115,7 @@ def examine(tenancy: Examined) -> Report:
     for name, check in _OTHER_CHECKS + (_PROVISIONED_CHECKS if is_installed else ()):
         with _caught(name, findings):
             findings.extend(check(schemas))
-    return Report(tuple(findings))
+    return findings
 
 
 def _examine_catalogs(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orgtenancy.naming import CONTROL_PLACEMENT
+
 
 class Level(StrEnum):
     """How bad a finding is."""
@@ -30,12 +32,14 @@ class Finding:
         level: How bad it is.
         message: What was found, for people.
         remedy: What to do about it; empty where there is nothing to do.
+        placement: Where it was found.
     """
 
     check: str
     level: Level
     message: str
     remedy: str = ""
+    placement: str = CONTROL_PLACEMENT
 
 
 @dataclass(frozen=True, slots=True)

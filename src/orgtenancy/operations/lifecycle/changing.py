@@ -22,6 +22,7 @@ from orgtenancy.naming import validate_organization_id
 from orgtenancy.organizations import LIFECYCLE, Organization, OrganizationStatus
 from orgtenancy.registry import audit, store
 from orgtenancy.registry.tables import organization_from, organizations
+from orgtenancy.schemas.dropping import check_is_staying
 from orgtenancy.schemas.rights import set_rights
 from orgtenancy.schemas.waiting import limit_lock_wait
 
@@ -139,15 +140,18 @@ def hold(connection: Connection, organization_id: str) -> Held:
 
     Raises:
         OrganizationNotFound: If the registry does not have it.
+        OrganizationBusy: If it is about to be on another placement.
     """
     row = connection.execute(_HOLD, {"key": organization_id}).one_or_none()
     if row is None:
         raise OrganizationNotFound(
             f"no organization {organization_id!r}", organization_id=organization_id
         )
+    organization = organization_from(row)
+    check_is_staying(organization, "change")
     # One that was archived before this was noted stays shut when it comes back.
     archived_from = OrganizationStatus(row.archived_from or OrganizationStatus.SUSPENDED)
-    return Held(organization_from(row), archived_from, row.purge_started_at is not None, row.clock)
+    return Held(organization, archived_from, row.purge_started_at is not None, row.clock)
 
 
 def change(

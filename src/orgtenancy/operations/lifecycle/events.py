@@ -70,6 +70,10 @@ class LifecycleEvents:
         """Call a function when an organization got another id, and schema name."""
         return self._register("id_changed", handler)
 
+    def on_moved(self, handler: LifecycleHandler) -> LifecycleHandler:
+        """Call a function when an organization was moved to another placement."""
+        return self._register("moved", handler)
+
     def _register(self, kind: str, handler: LifecycleHandler) -> LifecycleHandler:
         if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
             getattr(handler, "__call__", None)  # noqa: B004 - an object with an async __call__

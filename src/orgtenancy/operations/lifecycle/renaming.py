@@ -15,11 +15,12 @@ from orgtenancy.naming import schema_name, validate_organization_id
 from orgtenancy.operations.lifecycle.changing import ACTIONS, Changed, hold, transaction_for
 from orgtenancy.organizations import Organization
 from orgtenancy.registry import audit, members, store
+from orgtenancy.registry.locations import ELSEWHERE
 from orgtenancy.registry.tables import organization_from, organizations
 from orgtenancy.schemas import grants
 
-# unique_violation and duplicate_schema: somebody was faster
-_TAKEN = frozenset({"23505", "42P06"})
+# unique_violation and duplicate_schema: somebody was faster; or it is on another placement
+_TAKEN = frozenset({"23505", "42P06", ELSEWHERE})
 
 
 def rename(database: Database, organization_id: str, name: str) -> Changed:
@@ -104,7 +105,8 @@ def change_id(database: Database, organization_id: str, new_id: str) -> Changed:
             if getattr(error.orig, "sqlstate", None) not in _TAKEN:
                 raise
             raise _taken(new_id, new_schema) from error
-        members.move_all(connection, organization_id, new_id)
+        with database.on_control(connection) as control:
+            members.move_all(control, organization_id, new_id)
         store.announce(connection, new_id)
         action = ACTIONS["change_id"]
         audit.record(connection, action, organization_id, details={"to": new_id})

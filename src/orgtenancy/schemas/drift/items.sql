@@ -74,7 +74,10 @@ items (ns, kind, parent, name, detail) AS (
                     WHEN 'x' THEN 'extended' ELSE 'external' END END,
             'compression: ' || CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END,
             'statistics: ' || nullif(a.attstattarget, -1),
-            'options: ' || array_to_string(a.attoptions, ', '))
+            -- `pg_attver` is a number that PostgreSQL 15.20 gives each relation by itself.
+            'options: ' || nullif(array_to_string(ARRAY(
+                SELECT o FROM unnest(a.attoptions) o WHERE NOT starts_with(o, 'pg_attver=')),
+                ', '), ''))
     FROM relations r
     JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_type y ON y.oid = a.atttypid

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from orgtenancy.errors import JobNotFound
+from orgtenancy.naming import CONTROL_PLACEMENT
 from orgtenancy.organizations import OrganizationId
 
 
@@ -98,6 +100,23 @@ class JobOptions(BaseModel):
     schemas_per_connection: PositiveInt = 500
 
 
+def job_label(placement: str, job_id: int) -> str:
+    """Return what people call a job: each placement counts its own."""
+    return str(job_id) if placement == CONTROL_PLACEMENT else f"{placement}/{job_id}"
+
+
+def parse_job_id(given: int | str) -> tuple[str, int]:
+    """Return the placement and the number of a job, from its number or its label.
+
+    Raises:
+        JobNotFound: If it is neither.
+    """
+    placement, _, number = str(given).rpartition("/")
+    if not (number.isascii() and number.isdecimal()):
+        raise JobNotFound(f"{given!r} is no job: write 12, or eu/12 for one of placement eu")
+    return placement or CONTROL_PLACEMENT, int(number)
+
+
 class Runner(BaseModel):
     """Who works on a job.
 
@@ -145,6 +164,11 @@ class Job(BaseModel):
     items: Mapping[ItemStatus, int]
     created_at: datetime
     finished_at: datetime | None
+
+    @property
+    def label(self) -> str:
+        """What people call it: `12`, or `eu/12` where it is of another placement than the first."""
+        return job_label(self.placement, self.id)
 
     @property
     def total(self) -> int:
@@ -217,6 +241,7 @@ class JobProgress:
         label: The organization, or the spare's schema, that this is about; None at the start.
         status: What became of it; `pending` if it is going to be tried again.
         error: Why it was not done.
+        placement: The server that the job is about.
     """
 
     job_id: int
@@ -229,3 +254,4 @@ class JobProgress:
     label: str | None = None
     status: ItemStatus | None = None
     error: str | None = None
+    placement: str = CONTROL_PLACEMENT

@@ -10,7 +10,13 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import ConfigurationError, JobFailed, JobLocked, OrganizationNotFound
+from orgtenancy.errors import (
+    ConfigurationError,
+    JobFailed,
+    JobLocked,
+    JobNotFound,
+    OrganizationNotFound,
+)
 from orgtenancy.naming import validate_organization_id
 from orgtenancy.schemas.fleet import journal
 from orgtenancy.schemas.fleet.each import EachOrganization, TransactionFunction, find_object
@@ -21,6 +27,7 @@ from orgtenancy.schemas.fleet.jobs import (
     JobOptions,
     JobProgress,
     JobStatus,
+    parse_job_id,
 )
 from orgtenancy.schemas.fleet.lock import PlacementLock, is_held_by_anybody
 from orgtenancy.schemas.fleet.migrating import Migration, Step
@@ -182,7 +189,7 @@ class Fleet:
 
     def resume(
         self,
-        job_id: int,
+        job_id: int | str,
         *,
         options: JobOptions | None = None,
         on_progress: OnProgress = lambda progress: None,
@@ -191,7 +198,7 @@ class Fleet:
         """Go on with a job: what is pending, and what failed.
 
         Args:
-            job_id: The job.
+            job_id: The job's number, or its label, as `eu/12`.
             options: Other workers and limits than it was begun with; its waves stay.
             on_progress: Called after each schema.
             cancel: Set it to stop: what is begun is finished.
@@ -202,58 +209,75 @@ class Fleet:
             ConfigurationError: If the function that it calls is not there any more.
             JobLocked: If another runner works on the placement.
         """
+        number = self._number(job_id)
         lock = self._acquire()
         try:
             with self._database.admin_engine.begin() as connection:
-                job = journal.find(connection, job_id)
+                job = journal.find(connection, number)
                 if job.status is JobStatus.FINISHED:
                     return job
                 begun_with = JobOptions.model_validate(job.parameters.get("options", {}))
                 options = begun_with if options is None else options
                 operation = self._operation_of(job, options)
-                journal.take_over(connection, job_id)
+                journal.take_over(connection, number)
                 targets = find_targets(connection, self._database.name)
-            return self._run(operation, job_id, lock, options, on_progress, cancel, targets)
+            return self._run(operation, number, lock, options, on_progress, cancel, targets)
         finally:
             lock.release()
 
-    def cancel(self, job_id: int) -> Job:
+    def cancel(self, job_id: int | str) -> Job:
         """Stop a job: its runner finishes what it has begun; without one, it just ends.
 
         Raises:
             JobNotFound: If the journal has none of this number.
         """
+        number = self._number(job_id)
         with self._database.admin_engine.begin() as connection:
-            job = self._true_status(connection, journal.find(connection, job_id))
+            job = self._true_status(connection, journal.find(connection, number))
             if job.status is JobStatus.RUNNING:
-                journal.request_cancel(connection, job_id)
+                journal.request_cancel(connection, number)
             elif job.can_be_resumed:
-                journal.finish(connection, job_id, JobStatus.CANCELLED)
-            return self._true_status(connection, journal.find(connection, job_id))
+                journal.finish(connection, number, JobStatus.CANCELLED)
+            return self._true_status(connection, journal.find(connection, number))
 
     def jobs(self, *, limit: int = 20) -> list[Job]:
         """Return the newest jobs."""
         with self._database.admin_engine.begin() as connection:
             return [self._true_status(connection, j) for j in journal.newest(connection, limit)]
 
-    def job(self, job_id: int) -> Job:
+    def job(self, job_id: int | str) -> Job:
         """Return a job.
 
         Raises:
             JobNotFound: If the journal has none of this number.
         """
+        number = self._number(job_id)
         with self._database.admin_engine.begin() as connection:
-            return self._true_status(connection, journal.find(connection, job_id))
+            return self._true_status(connection, journal.find(connection, number))
 
-    def items(self, job_id: int, *statuses: ItemStatus) -> list[JobItem]:
+    def items(self, job_id: int | str, *statuses: ItemStatus) -> list[JobItem]:
         """Return the schemas of a job, those that failed first.
 
         Args:
             job_id: The job.
             *statuses: Only those with one of these; all if none is given.
         """
+        number = self._number(job_id)
         with self._database.admin_engine.begin() as connection:
-            return journal.items(connection, job_id, statuses)
+            return journal.items(connection, number, statuses)
+
+    def _number(self, job_id: int | str) -> int:
+        """Return the number of a job of this placement.
+
+        Raises:
+            JobNotFound: If it is none, or another placement's.
+        """
+        if isinstance(job_id, int):
+            return job_id
+        placement, number = parse_job_id(job_id)
+        if placement != self._database.name:
+            raise JobNotFound(f"no job {job_id} on placement {self._database.name!r}")
+        return number
 
     def _migration(
         self,
@@ -324,7 +348,7 @@ class Fleet:
         job = runner.run(job_id, lock, targets)
         if job.status is JobStatus.FAILED:
             raise JobFailed(
-                f"job {job.id} ({job.kind}): {job.failed} of {job.total} schemas failed, "
+                f"job {job.label} ({job.kind}): {job.failed} of {job.total} schemas failed, "
                 f"{job.done} are done; see its items, mend the cause and resume it",
                 job_id=job.id,
                 placement=job.placement,
@@ -347,7 +371,7 @@ class Fleet:
         holder = (
             "a job that is just beginning"
             if running is None
-            else f"job {running.id} ({running.kind}) of {running.runner}"
+            else f"job {running.label} ({running.kind}) of {running.runner}"
         )
         raise JobLocked(
             f"another runner works on placement {self._database.name!r}: {holder}",

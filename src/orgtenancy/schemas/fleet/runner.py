@@ -327,6 +327,7 @@ class JobRunner:
                     label=label,
                     status=status,
                     error=error,
+                    placement=self._database.name,
                 )
             )
 

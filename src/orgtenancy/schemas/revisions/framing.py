@@ -21,6 +21,7 @@ from orgtenancy.schemas.revisions.stamping import VERSION_TABLE, Heads, stamp_st
 ASYNCHRONOUS_COMMIT = sql.SQL("SET LOCAL synchronous_commit TO off")
 
 _END_STAGE = sql.Identifier(REGISTRY_SCHEMA, "end_stage")
+_HEADS_OF = sql.SQL("orgtenancy.heads_of({})::varchar[]")
 _ACTUAL_HEADS = sql.SQL("ARRAY(SELECT version_num FROM {})").format(sql.Identifier(VERSION_TABLE))
 
 
@@ -91,17 +92,23 @@ class EndOfStage:
         # What is the same for all schemas is composed once.
         self._before = _constant(moved + sql.SQL("SELECT {}(").format(_END_STAGE))
         self._after = _constant(
-            sql.SQL(", {}, {}::varchar[], {}, ").format(
-                Jsonb(dict(revisions)), sql.Literal(sorted(expected)), _ACTUAL_HEADS
+            sql.SQL(", {}, {}::varchar[], ").format(
+                Jsonb(dict(revisions)), sql.Literal(sorted(expected))
             )
         )
+        self._moves = after is not None
 
     def compose(self, place: Place, entry: JournalEntry | None) -> sql.Composable:
         """Return the statement for one schema."""
         schema = sql.SQL(", ").join(map(sql.Literal, (place.role_name, place.schema_name)))
         job = (None, None) if entry is None else (entry.job_id, entry.attempts)
         journal = sql.SQL(", ").join(map(sql.Literal, job))
-        return sql.Composed([self._before, schema, self._after, journal, sql.SQL(")")])
+        # By a function, where that is possible: Citus would send a statement that names a table
+        # of the schema to a worker as a whole, which knows nothing of the registry.
+        actual = _ACTUAL_HEADS if self._moves else _HEADS_OF.format(place.schema_name)
+        return sql.Composed(
+            [self._before, schema, self._after, actual, sql.SQL(", "), journal, sql.SQL(")")]
+        )
 
 
 def mirror(place: Place, revisions: Mapping[str, str]) -> sql.Composable:

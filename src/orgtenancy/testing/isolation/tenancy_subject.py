@@ -19,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from orgtenancy import Tenancy, copy_context
 from orgtenancy.errors import OrgTenancyError
-from orgtenancy.naming import schema_name
+from orgtenancy.naming import CONTROL_PLACEMENT, schema_name
 from orgtenancy.schemas.rights import grantee_of
 from orgtenancy.settings import IsolationLevel
 from orgtenancy.testing.isolation.subject import (
@@ -78,7 +78,7 @@ class TenancySubject(Subject):
         """Provision the organizations, give them the table and its row, and drop them."""
         with ExitStack() as made:
             for organization, mark in marks.items():
-                self._tenancy.schemas.provision(organization)
+                self._tenancy.schemas.provision(organization, placement=CONTROL_PLACEMENT)
                 made.callback(self._drop, organization)
                 self.reset(organization, mark)
             yield
@@ -155,7 +155,7 @@ class TenancySubject(Subject):
                 ](organization)
 
     def _make(self, organization: str, mark: str) -> None:
-        self._tenancy.schemas.provision(organization)
+        self._tenancy.schemas.provision(organization, placement=CONTROL_PLACEMENT)
         self.reset(organization, mark)
 
     def _drop(self, organization: str) -> None:

@@ -153,12 +153,14 @@ class Applier:
             # Whoever fills it has it locked.
             .with_for_update(skip_locked=True)
         )
-        with self._database.admin_engine.begin() as connection:
+        locations = self._host.schemas.locations
+        with locations.database_of(organization_id).admin_engine.begin() as connection:
             if connection.execute(statement).first() is None:
                 return False
             store.remove(connection, organization_id, OrganizationStatus.PROVISIONING)
             details = {"from": OrganizationStatus.PROVISIONING}
             audit.record(connection, "dropped", organization_id, details=details)
+        locations.release(organization_id)
         return True
 
     def _remove_member(self, action: RemoveMember, at: datetime) -> tuple[Outcome, str | None]:

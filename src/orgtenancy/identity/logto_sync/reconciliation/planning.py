@@ -82,13 +82,6 @@ def clock_of(host: Host) -> datetime:
     return now
 
 
-def find_row(host: Host, organization_id: str) -> Row[Any] | None:
-    """Return an organization's row of the registry, or None."""
-    with host.control_session() as session:
-        found = select(organizations).where(organizations.c.id == organization_id)
-        return session.execute(found).one_or_none()
-
-
 class Comparison:
     """Logto's organizations beside the registry's.
 
@@ -118,12 +111,10 @@ class Comparison:
             SyncRefused: If Logto has no organization where the registry has some of Logto's, or
                 more than `max_archived` are gone there.
         """
-        with host.control_session() as session:
-            found = session.execute(select(organizations).order_by(organizations.c.id)).all()
-        rows: dict[str, Row[Any]] = {row.id: row for row in found}
+        rows = _all_rows(host)
         missing = [
             row
-            for row in found
+            for row in rows.values()
             if row.source == SOURCE and row.status in _IN_WORK and row.id not in reading.items
         ]
         if missing and not reading.items:
@@ -196,6 +187,19 @@ def too_many(gone: Sequence[str], max_archived: int) -> SyncRefused:
         f"more than {max_archived} organizations would be archived, and nothing was changed",
         would_archive=gone,
     )
+
+
+def _all_rows(host: Host) -> dict[str, Row[Any]]:
+    """Return the rows of all organizations, by their ids and in the order of these."""
+    rows: dict[str, Row[Any]] = {}
+    for database in host.schemas.locations.placements:
+        with database.control_session() as session:
+            for row in session.execute(select(organizations)):
+                # At the end of a move it is in two registries for a moment.
+                if row.id not in rows or row.moving_to is None:
+                    rows[row.id] = row
+            session.commit()
+    return dict(sorted(rows.items()))
 
 
 def _differences(

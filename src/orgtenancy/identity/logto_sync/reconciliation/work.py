@@ -19,7 +19,6 @@ from orgtenancy.identity.logto_sync.host import Host
 from orgtenancy.identity.logto_sync.inbound.events import DELETED
 from orgtenancy.identity.logto_sync.names import SOURCE
 from orgtenancy.identity.logto_sync.reconciliation.members import write_item
-from orgtenancy.identity.logto_sync.reconciliation.planning import find_row
 from orgtenancy.identity.logto_sync.reconciliation.plans import LeftAlone, SyncFailure, SyncItem
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import inbox
@@ -105,10 +104,13 @@ class Work:
     def _is_as_planned(self, organization_id: str, first: SyncItem) -> bool:
         if first.action in _OPENING and self._was_deleted(organization_id):
             return False
-        row = find_row(self._host, organization_id)
-        if row is None or row.status == OrganizationStatus.PROVISIONING:
+        try:
+            found = self._host.schemas.get(organization_id)
+        except OrganizationNotFound:
             return first.action == "provision"
-        return first.action != "provision" and row.updated_at <= self._started_at
+        if found.status is OrganizationStatus.PROVISIONING:
+            return first.action == "provision"
+        return first.action != "provision" and found.updated_at <= self._started_at
 
     def _was_deleted(self, organization_id: str) -> bool:
         """Return whether Logto told, since it was about to be read, of an organization's end.
