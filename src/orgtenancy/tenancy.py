@@ -102,7 +102,10 @@ class Tenancy:
 
     @property
     def engine(self) -> Engine:
-        """The engine behind the sessions; its connections need a bound organization."""
+        """The engine behind the sessions; its connections need a bound organization.
+
+        It is the control server's, as is the async one: other placements have their own.
+        """
         return self._database.engine
 
     @property
@@ -323,6 +326,8 @@ class Tenancy:
             self._listeners[database].start()
 
     def _stop_listening(self) -> None:
+        for listener in self._listeners.values():
+            listener.ask_to_stop()
         for listener in self._listeners.values():
             listener.stop()
 

@@ -208,7 +208,9 @@ def _step_of_library(error: Exception) -> str | None:
 
 def _step_before(operation: str, status: str) -> str:
     """Return what makes way for an operation that a status does not allow."""
-    wanted = LIFECYCLE[operation].sources if operation in LIFECYCLE else frozenset()
+    # What can get another id can be moved.
+    known = LIFECYCLE.get("change_id" if operation == "move" else operation)
+    wanted = frozenset() if known is None else known.sources
     for name in (*_WAYS_BACK, "archive") if operation == "purge" else _WAYS_BACK:
         way = LIFECYCLE[name]
         if name != operation and status in way.sources and way.targets & wanted:

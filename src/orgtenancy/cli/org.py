@@ -13,6 +13,7 @@ from orgtenancy.cli.output import Json, Table, revisions_text, show
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.pagination import MAX_PAGE_SIZE, PageRequest
 from orgtenancy.schemas import SchemaManager
+from orgtenancy.schemas.fleet.signals import stopped_by_signals
 
 app = typer.Typer(
     help="Make and find organizations, and lead them through their life.", no_args_is_help=True
@@ -189,7 +190,7 @@ def move(
     """
     if [to is not None, resume_, undo].count(True) != 1:
         raise typer.BadParameter("give one of --to, --resume and --undo")
-    with load_tenancy() as tenancy:
+    with load_tenancy() as tenancy, stopped_by_signals("the move") as stop:
         if to is not None:
             moved = tenancy.organizations.move(organization_id, to=to)
         elif resume_:
@@ -197,6 +198,8 @@ def move(
         else:
             moved = tenancy.organizations.undo_move(organization_id)
     _show(moved, as_json=json)
+    if stop.exit_code is not None:
+        raise typer.Exit(stop.exit_code)
 
 
 @app.command()

@@ -71,6 +71,10 @@ class ChangeListener:
             self._process = os.getpid()
             self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Let it stop listening soon, and do not wait."""
+        self._stop.set()
+
     def stop(self) -> None:
         """Stop listening, and wait until the connection is closed."""
         with self._lock:

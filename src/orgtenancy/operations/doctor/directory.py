@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 
@@ -10,8 +10,10 @@ from sqlalchemy import Connection, select
 
 from orgtenancy.naming import CONTROL_PLACEMENT
 from orgtenancy.operations.doctor.report import Finding, listed, ok, problem, warning
+from orgtenancy.operations.moving.mover import is_being_moved
 from orgtenancy.operations.placements import PlacementManager, PlacementStatus
-from orgtenancy.registry.tables import locations, moves, organizations
+from orgtenancy.registry.tables import locations, moves, organizations, spares
+from orgtenancy.schemas import SchemaManager
 
 _Check: TypeAlias = Callable[[PlacementManager], Iterable[Finding]]
 
@@ -61,14 +63,32 @@ def check_locations(placements: PlacementManager) -> Iterator[Finding]:
 
 
 def check_moves(placements: PlacementManager) -> Iterator[Finding]:
-    """Tell which moves have not come to an end."""
+    """Tell which moves were broken off, and what is left of others."""
     with _control(placements) as connection:
-        found = list(connection.scalars(select(moves.c.organization_id)))
-    if found:
-        message = f"moves that have not come to an end: {listed(sorted(found))}"
-        yield warning("moves", message, "`orgtenancy org move ID --resume` goes on with one")
-    else:
-        yield ok("moves", "no organization is being moved")
+        found = dict(connection.execute(select(moves.c.number, moves.c.organization_id)).all())
+        waiting = [one for one in found.values() if not is_being_moved(connection, one)]
+    if waiting:
+        message = f"moves that were broken off: {listed(sorted(waiting))}"
+        yield warning("moves", message, "`orgtenancy org move ID --resume`, or `--undo`")
+    left = {name: _left_over(cell.schemas, found.keys()) for name, cell in placements.items()}
+    for name, schemas in left.items():
+        if schemas:
+            yield warning(
+                "moves",
+                f"{name} has schemas of moves that are over: {listed(schemas)}",
+                "UPDATE orgtenancy.spares SET move_number = NULL for them, then "
+                "`orgtenancy spares discard`",
+            )
+    if not waiting and not any(left.values()):
+        yield ok("moves", f"{len(found)} organizations are being moved")
+
+
+def _left_over(schemas: SchemaManager, numbers: Collection[int]) -> list[str]:
+    statement = select(spares.c.schema_name).where(
+        spares.c.move_number.is_not(None), spares.c.move_number.not_in(numbers)
+    )
+    with schemas.builder.database.admin_engine.begin() as connection:
+        return list(connection.scalars(statement))
 
 
 #: What is looked at where there are several placements.

@@ -207,8 +207,14 @@ class Organizations(LifecycleEvents):
             The ids of those that were purged.
         """
         purged: list[str] = []
+        failure: DBAPIError | None = None
         for database in self._placements:
-            purged.extend(self._purge_due(database, at, limit - len(purged)))
+            try:
+                purged.extend(self._purge_due(database, at, limit - len(purged)))
+            except DBAPIError as error:  # that server's trouble, and no other's
+                failure = error
+        if failure is not None:
+            raise failure
         return purged
 
     def rename(self, organization_id: str, name: str) -> Organization:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Connection
+
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError, MoveFailed, OrganizationBusy
 from orgtenancy.naming import new_role_name, validate_organization_id
@@ -22,7 +24,7 @@ from orgtenancy.registry import locations
 from orgtenancy.registry.audit import told_if_not_done
 from orgtenancy.schemas import SchemaManager
 from orgtenancy.schemas.building import SchemaBuilder
-from orgtenancy.schemas.fleet.lock import PlacementLock
+from orgtenancy.schemas.fleet.lock import PlacementLock, is_held_by_anybody
 from orgtenancy.schemas.placing.choosing import Chooser
 
 # So often the source may be migrated while it is copied, or changed while it is to be fenced.
@@ -306,7 +308,7 @@ class Mover:
             raise ConfigurationError("this needs the owner of the schemas: give an admin_url")
         lock = PlacementLock(
             self._control.admin_url,
-            f"move {organization_id}",
+            _lock_name(organization_id),
             connect_timeout=self._control.settings.connect_timeout,
         )
         if not lock.acquire():
@@ -315,6 +317,20 @@ class Mover:
             yield
         finally:
             lock.release()
+
+
+def is_being_moved(connection: Connection, organization_id: str) -> bool:
+    """Return whether somebody moves an organization now, or undoes a move.
+
+    Args:
+        connection: A connection of the control server's owner.
+        organization_id: Which organization.
+    """
+    return is_held_by_anybody(connection, _lock_name(organization_id))
+
+
+def _lock_name(organization_id: str) -> str:
+    return f"move {organization_id}"
 
 
 def _broken_off(move: Move) -> OrganizationBusy:
