@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from orgtenancy.context import current_actor, current_origin
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import (
+    BackupError,
+    ErasureRefused,
     OrganizationBusy,
     ProvisioningFailed,
     RegistryError,
@@ -77,7 +79,7 @@ def told_if_not_done(
     """
     try:
         yield
-    except (RegistryError, SchemaError, DBAPIError) as error:
+    except (RegistryError, SchemaError, BackupError, ErasureRefused, DBAPIError) as error:
         failed = isinstance(error, _FAILURES)
         code = "database" if isinstance(error, DBAPIError) else error.code
         try:

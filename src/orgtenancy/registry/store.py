@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from orgtenancy.context import current_actor, current_origin
@@ -53,6 +53,18 @@ def list_page(
     items = tuple(map(organization_from, rows[: page.limit]))
     more = len(rows) > page.limit
     return Page(items=items, next_cursor=encode_cursor(_ORDER, [items[-1].id]) if more else None)
+
+
+def add(connection: Connection, **values: Any) -> Organization:
+    """Write the row of an organization that is there in full, and announce it.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: If its id, schema or role is another's.
+    """
+    row = connection.execute(insert(organizations).values(values).returning(*organizations.c)).one()
+    organization = organization_from(row)
+    announce(connection, organization.id)
+    return organization
 
 
 def lock_statement(role: str) -> sql.Composable:

@@ -99,6 +99,20 @@ _HASHED = (
     "varchar",
 )
 
+# What a value looks like as text depends on these, and so do digests.
+_SETTINGS = (
+    "row_security TO off",
+    "DateStyle TO 'ISO'",
+    "IntervalStyle TO 'postgres'",
+    "TimeZone TO 'UTC'",
+    "extra_float_digits TO 1",
+    "bytea_output TO 'hex'",
+    "xmloption TO 'content'",
+    "lc_monetary TO 'C'",
+    "statement_timeout TO 0",
+    "idle_in_transaction_session_timeout TO 0",
+)
+
 _TABLES = text("""
     SELECT c.oid, c.relname, c.relkind = 'p',
         CASE WHEN c.relkind = 'r' THEN pg_table_size(c.oid) ELSE (
@@ -156,15 +170,14 @@ _VIEWS = text("""
 def enter(connection: Connection, schema: str, extensions_schema: str | None = None) -> None:
     """Make a schema the path of the transaction, as what is read here needs it.
 
-    Policies of rows are an error from then on, where they would leave rows out.
+    Policies of rows are an error from then on, where they would leave rows out. Values look the
+    same on every server, and nothing is cut short by a time limit of the login.
     """
-    grants.execute(
-        connection,
-        [
-            *grants.enter_schema(schema, extensions_schema),
-            sql.SQL("SET LOCAL row_security TO off"),
-        ],
-    )
+    given = list(_SETTINGS)
+    if grants.server_version(connection) >= 17:
+        given.append("transaction_timeout TO 0")
+    settings = (sql.SQL("SET LOCAL {}").format(sql.SQL(setting)) for setting in given)
+    grants.execute(connection, [*grants.enter_schema(schema, extensions_schema), *settings])
 
 
 def tables_of(connection: Connection, schema: str) -> list[Table]:
@@ -254,6 +267,20 @@ def refresh_views(connection: Connection, schema: str) -> None:
             for name in names
         ],
     )
+
+
+def empty(connection: Connection, tables: Sequence[Table]) -> None:
+    """Take all rows out of tables, such as those that a revision wrote into new ones."""
+    if tables:
+        names = sql.SQL(", ").join(table.identifier for table in tables)
+        grants.execute(connection, [sql.SQL("TRUNCATE {}").format(names)])
+
+
+def analyze(connection: Connection, tables: Sequence[Table]) -> None:
+    """Tell the planner of tables what is in them now, and let it forget what was."""
+    if tables:
+        names = sql.SQL(", ").join(table.identifier for table in tables)
+        grants.execute(connection, [sql.SQL("ANALYZE {}").format(names)])
 
 
 def fetch(connection: Connection, statement: sql.Composable) -> list[tuple[Any, ...]]:
