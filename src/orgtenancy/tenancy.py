@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from orgtenancy.blocks import ControlBlock, OrganizationBlock, SessionBlock
 from orgtenancy.database.engines import Database
 from orgtenancy.modules import OrganizationModule
+from orgtenancy.operations.backup import Backups
 from orgtenancy.operations.lifecycle import Organizations
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.directory import OrganizationDirectory
@@ -47,6 +48,7 @@ class Tenancy:
     Attributes:
         schemas: Provisions, finds and drops organizations.
         organizations: The life of each of them: suspend, archive, purge, the audit.
+        backups: Backups and exports of them, and restoring.
         members: Who was let into which organization at the identity provider, or put out.
         modules: What every organization's schema contains, by name.
 
@@ -85,6 +87,7 @@ class Tenancy:
             on_provisioned=lambda made: self.organizations.tell_provisioned(made),
         )
         self.organizations = Organizations(self._database, self.schemas, on_change=self._forget)
+        self.backups = Backups(self._database, self.schemas, on_change=self._forget)
 
     @property
     def engine(self) -> Engine:

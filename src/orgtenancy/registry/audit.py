@@ -67,14 +67,14 @@ def record(
 
 @contextmanager
 def told_if_not_done(
-    database: Database, action: str, organization_id: str, **details: Any
+    database: Database, action: str, organization_id: str | None, **details: Any
 ) -> Iterator[None]:
     """Write what is refused or fails in a block, in a transaction of its own.
 
     Args:
         database: The control server.
         action: What was to be done, as a past participle.
-        organization_id: To which organization.
+        organization_id: To which organization, or None.
         **details: What else is worth knowing.
     """
     try:

@@ -38,6 +38,16 @@ def find(
     return None if row is None else organization_from(row)
 
 
+def is_being_dropped(connection: Connection, organization: Organization) -> bool:
+    """Return whether an organization is gone, or its data is being dropped."""
+    statement = select(organizations.c.purge_started_at).where(
+        organizations.c.id == organization.id,
+        organizations.c.role_name == organization.role_name,
+    )
+    row = connection.execute(statement).one_or_none()
+    return row is None or row.purge_started_at is not None
+
+
 def list_page(
     connection: Connection, page: PageRequest, status: OrganizationStatus | None
 ) -> Page[Organization]:

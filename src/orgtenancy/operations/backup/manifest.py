@@ -20,7 +20,8 @@ FORMAT: Final = "orgtenancy backup"
 #: Which form this release writes, and the newest that it reads.
 FORMAT_VERSION: Final = 1
 
-_replace_unfit = re.compile(r"[^A-Za-z0-9_-]").sub
+#: Replaces in a name what has no place in that of a file.
+replace_unfit = re.compile(r"[^A-Za-z0-9_-]").sub
 
 
 class Header(BaseModel):
@@ -183,6 +184,5 @@ def data_folders(names: Iterable[str]) -> dict[str, str]:
         names: The tables, in the order of the manifest.
     """
     return {
-        name: f"{number:03}-{_replace_unfit('_', name)[:40]}"
-        for number, name in enumerate(names, 1)
+        name: f"{number:03}-{replace_unfit('_', name)[:40]}" for number, name in enumerate(names, 1)
     }

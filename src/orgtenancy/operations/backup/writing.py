@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
 from orgtenancy.database.engines import Database
+from orgtenancy.errors import OrganizationUnavailable
 from orgtenancy.operations.backup.archive import ArchiveWriter
 from orgtenancy.operations.backup.encryption import Key
 from orgtenancy.operations.backup.manifest import (
@@ -43,7 +44,8 @@ from orgtenancy.operations.data.copying import copy_out
 from orgtenancy.operations.data.digests import Digest, Digests, digests
 from orgtenancy.operations.data.snapshots import Together, snapshot, working_together
 from orgtenancy.operations.data.tables import Table, fetch, sequences_of
-from orgtenancy.organizations import Organization
+from orgtenancy.organizations import Organization, OrganizationStatus
+from orgtenancy.registry import store
 from orgtenancy.schemas.revisions.stamping import VERSION_TABLE
 
 #: What errors call it.
@@ -56,6 +58,7 @@ _ABOUT = text(
 
 
 def write(
+    control: Database,
     database: Database,
     organization: Organization,
     target: Target,
@@ -67,8 +70,17 @@ def write(
 
     What the rows add up to is computed beside the copying, over a connection of its own.
 
+    Args:
+        control: The server with the registry.
+        database: The server that holds the organization.
+        organization: Which organization.
+        target: Where to.
+        key: For whom it is encrypted, if for anybody.
+        workers: How many connections.
+
     Raises:
         OrganizationNotFound: If its schema is not there.
+        OrganizationUnavailable: If its data is being dropped.
         OrganizationBusy: If others hold a table for too long.
         FileExistsError: If there is something of that name.
     """
@@ -80,6 +92,7 @@ def write(
         snapshot(connection, organization, extensions, operation=OPERATION) as tables,
         working_together(database, connection, organization, workers) as together,
     ):
+        ensure_whole(control, organization)
         taken = Taken(connection, organization, tables)
         sums = together.submit(lambda other: digests(other, tables))
         if isinstance(target, (str, os.PathLike)):
@@ -91,6 +104,27 @@ def write(
         manifest = taken.write(lambda: taken.describe(sums.result()), target, key)
         target.flush()
         return manifest
+
+
+def ensure_whole(control: Database, organization: Organization) -> None:
+    """Make sure that nothing of an organization was dropped before its tables were locked.
+
+    Args:
+        control: The server with the registry.
+        organization: Which organization; its `snapshot` has begun.
+
+    Raises:
+        OrganizationUnavailable: If it is gone, or its data is being dropped.
+    """
+    with control.admin_engine.begin() as connection:
+        if store.is_being_dropped(connection, organization):
+            raise OrganizationUnavailable(
+                f"the data of organization {organization.id!r} is being dropped",
+                status=OrganizationStatus.PURGED,
+                organization_id=organization.id,
+                schema=organization.schema_name,
+                placement=organization.placement,
+            )
 
 
 @dataclass(frozen=True)

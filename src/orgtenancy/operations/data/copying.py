@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import psycopg
@@ -36,10 +36,13 @@ def copy_out(connection: Connection, table: Table, *, binary: bool) -> Iterator[
     return copy_blocks(connection, statement)
 
 
-def copy_blocks(connection: Connection, statement: sql.Composed) -> Iterator[bytes]:
-    """Return what a `COPY … TO STDOUT` gives, in blocks that end with a row.
+def copy_blocks(connection: Connection, statement: sql.Composed) -> Generator[bytes, None, int]:
+    """Yield what a `COPY … TO STDOUT` gives, in blocks that end with a row.
 
-    The iterator is to be consumed, or closed, before the connection does anything else.
+    The generator is to be consumed, or closed, before the connection does anything else.
+
+    Returns:
+        How many rows there were.
     """
     driver = _driver(connection)
     with driver.cursor() as cursor, cursor.copy(statement):
@@ -50,10 +53,10 @@ def copy_blocks(connection: Connection, statement: sql.Composed) -> Iterator[byt
                 yield block
         # As psycopg does at the end of its own loop, which waits for each row by itself and
         # takes half as long again.
-        results = iter(driver.pgconn.get_result, None)
-        for result in list(results):
-            if result.status != ExecStatus.COMMAND_OK:
-                raise error_from_result(result, driver.info.encoding)
+        (result,) = list(iter(driver.pgconn.get_result, None))
+        if result.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(result, driver.info.encoding)
+        return result.command_tuples or 0
 
 
 def _read_block(pgconn: PGconn) -> PQGen[tuple[bytes, bool]]:

@@ -36,11 +36,15 @@ from orgtenancy.schemas.fleet.waves import assign_waves
 from orgtenancy.schemas.revisions import HEADS, Revisions
 
 OnProgress = Callable[[JobProgress], None]
+#: Makes an operation again, of what its job was asked for.
+MakeOperation = Callable[[Mapping[str, Any]], Operation]
 
 DEFAULT_OPTIONS = JobOptions()
 
 
-class _TargetedOperation(Operation, Protocol):
+class TargetedOperation(Operation, Protocol):
+    """An operation that knows which schemas it is for."""
+
     def is_needed(self, connection: Connection) -> bool:
         """Return whether there is anything to do, without a look at each schema."""
 
@@ -92,6 +96,7 @@ class Fleet:
     def __init__(self, database: Database, revisions: Revisions) -> None:
         self._database = database
         self._revisions = revisions
+        self._kinds: dict[str, MakeOperation] = {}
 
     def status(self) -> FleetStatus:
         """Return which revisions the fleet is at: one query over the registry."""
@@ -178,6 +183,36 @@ class Fleet:
         """
         operation = EachOrganization(self._database, function, organization_ids=organizations)
         parameters = {"organizations": organizations}
+        return self._start(operation, parameters, options, on_progress, cancel)
+
+    def register(self, kind: str, make: MakeOperation) -> None:
+        """Let `resume` go on with jobs of a kind that other code begins, with `run`."""
+        self._kinds[kind] = make
+
+    def run(
+        self,
+        operation: TargetedOperation,
+        parameters: Mapping[str, Any],
+        *,
+        options: JobOptions = DEFAULT_OPTIONS,
+        on_progress: OnProgress = lambda progress: None,
+        cancel: Event | None = None,
+    ) -> Job | None:
+        """Run an operation of a registered kind, and return the job, or None if none is needed.
+
+        Args:
+            operation: What is done to each schema.
+            parameters: What makes the same operation again, as JSON; `organizations` among
+                them, which are the only ones, or None.
+            options: Workers, waves, limits.
+            on_progress: Called after each schema.
+            cancel: Set it to stop: what is begun is finished.
+
+        Raises:
+            JobFailed: If some schemas were not done; the others were.
+            JobLocked: If another runner works on the placement.
+            OrganizationNotFound: If one of `organizations` does not exist.
+        """
         return self._start(operation, parameters, options, on_progress, cancel)
 
     def resume(
@@ -276,12 +311,14 @@ class Fleet:
         if job.kind in ("migrate", "downgrade"):
             target = str(job.parameters["target"])
             return self._migration(target, job.kind == "downgrade", organizations, options)
+        if (make := self._kinds.get(job.kind)) is not None:
+            return make(job.parameters)
         function = find_object(job.kind)
         return EachOrganization(self._database, function, organization_ids=organizations)
 
     def _start(
         self,
-        operation: _TargetedOperation,
+        operation: TargetedOperation,
         parameters: Mapping[str, Any],
         options: JobOptions,
         on_progress: OnProgress,
