@@ -71,7 +71,7 @@ class ArchiveWriter:
             self._digest.update(member)
             yield member
         seal = Seal(sha256=self.sha256, parts=parts or {})
-        yield _member(SEAL_NAME, seal.model_dump_json(indent=1).encode()) + _END
+        yield _seal_member(seal) + _END
 
 
 class ArchiveReader:
@@ -108,7 +108,7 @@ class ArchiveReader:
             seal = Seal.model_validate_json(content)
         except ValidationError as error:
             raise self._damaged("its seal cannot be read") from error
-        if seal.sha256 != self._digest.hexdigest():
+        if seal.sha256 != self._digest.hexdigest() or raw != _seal_member(seal):
             raise self._damaged("its content is not what was written")
         if self._read(len(_END) + 1, is_last=True) != _END:
             raise self._damaged("it does not end where it should")
@@ -140,6 +140,10 @@ class ArchiveReader:
 
     def _damaged(self, why: str) -> BackupDamaged:
         return BackupDamaged(f"{self._name} is damaged: {why}")
+
+
+def _seal_member(seal: Seal) -> bytes:
+    return _member(SEAL_NAME, seal.model_dump_json(indent=1).encode())
 
 
 def _member(name: str, content: bytes) -> bytes:

@@ -47,12 +47,13 @@ def encrypt(pieces: Iterable[bytes], target: BinaryIO, key: Key) -> None:
     Raises:
         BackupKeyRefused: If a key is none.
     """
-    source = _Source(pieces)
+    source, sink = _Source(pieces), _Sink(target)
     try:
-        _pyrage().encrypt_io(source, target, _recipients(key))
+        _pyrage().encrypt_io(source, sink, _recipients(key))
     except Exception:
-        if source.error is not None:  # which is only a text by now
-            raise source.error from None
+        # Which is only a text by now.
+        if (error := source.error or sink.error) is not None:
+            raise error from None
         raise
 
 
@@ -124,6 +125,24 @@ class _Source:
         end = len(self._rest) if size < 0 else size
         found, self._rest = bytes(self._rest[:end]), self._rest[end:]
         return found
+
+
+class _Sink:
+    """A file that is written. It keeps the error that writing ended with."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self.error: BaseException | None = None
+
+    def write(self, piece: bytes) -> int:
+        try:
+            return self._target.write(piece)
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Do nothing: whoever opened the file does."""
 
 
 class _Abandoned(Exception):

@@ -242,7 +242,8 @@ class Backups:
         """
         with audit.told_if_not_done(self._database, EXPORTED, organization_id):
             organization = self._with_rows(organization_id)
-            exported = export(self._placement_of(organization), organization, target, format=format)
+            database = self._placement_of(organization)
+            exported = export(self._database, database, organization, target, format=format)
         with self._database.admin_engine.begin() as connection:
             details = {"format": format, "rows": sum(table.rows for table in exported.tables)}
             audit.record(connection, EXPORTED, organization_id, details=details)

@@ -95,7 +95,7 @@ class _Reader:
         """Yield the folders of tables, and compressed pieces of their rows."""
         main = self._open(None)
         members = main.members()
-        self._check_header(*next(members))
+        self._check_header(*next(members, ("", b"")))
         yield from self._data_of(members)
         for part, sha256 in (main.seal.parts if main.seal else {}).items():
             # Its name becomes one of a file.
