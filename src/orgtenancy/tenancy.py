@@ -17,6 +17,7 @@ from orgtenancy.blocks import ControlBlock, OrganizationBlock, SessionBlock
 from orgtenancy.database.engines import Database
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.operations.backup import Backups
+from orgtenancy.operations.erasure import Erasures
 from orgtenancy.operations.lifecycle import Organizations
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.directory import OrganizationDirectory
@@ -49,6 +50,7 @@ class Tenancy:
         schemas: Provisions, finds and drops organizations.
         organizations: The life of each of them: suspend, archive, purge, the audit.
         backups: Backups and exports of them, and restoring.
+        erasure: Finds people in organizations, and erases them.
         members: Who was let into which organization at the identity provider, or put out.
         modules: What every organization's schema contains, by name.
 
@@ -88,6 +90,7 @@ class Tenancy:
         )
         self.organizations = Organizations(self._database, self.schemas, on_change=self._forget)
         self.backups = Backups(self._database, self.schemas, on_change=self._forget)
+        self.erasure = Erasures(self._database, modules, on_change=self._forget)
 
     @property
     def engine(self) -> Engine:

@@ -22,6 +22,7 @@ from orgtenancy.errors import (
 from orgtenancy.operations.backup import generate_key
 from orgtenancy.schemas.dropping import mark_begun
 from tests.backup.worlds import (
+    LEVELS,
     backup_of,
     manifest_of,
     new_id,
@@ -33,13 +34,6 @@ from tests.backup.worlds import (
 from tests.lifecycle.worlds import history, may_enter
 from tests.schemas.conftest import MakeModule
 from tests.schemas.databases import FreshDatabase
-
-SECRET = "not a secret: made for a test, 32 characters long"
-LEVELS: dict[str, dict[str, Any]] = {
-    "role": {},
-    "login": {"isolation": "login", "login_secret": SECRET},
-    "search_path": {"isolation": "search_path"},
-}
 
 
 def test_a_dropped_organization_comes_back_as_it_was(

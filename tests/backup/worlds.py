@@ -15,6 +15,13 @@ from orgtenancy.operations.backup.encryption import Key
 from orgtenancy.operations.backup.manifest import Manifest
 from tests.schemas.databases import FreshDatabase, dsn
 
+SECRET = "not a secret: made for a test, 32 characters long"
+LEVELS: dict[str, dict[str, Any]] = {
+    "role": {},
+    "login": {"isolation": "login", "login_secret": SECRET},
+    "search_path": {"isolation": "search_path"},
+}
+
 
 def new_id() -> str:
     return f"t{uuid4().hex[:12]}"

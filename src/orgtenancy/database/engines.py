@@ -10,7 +10,7 @@ from threading import RLock, Semaphore
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -222,6 +222,23 @@ class Database:
         """Return a new async session of an organization."""
         return OrganizationAsyncSession(
             self._async_logins.get(organization) if self.has_logins else self.async_engine,
+            organization=organization,
+            scope=self.scope_of(organization),
+            module_settings=self._module_settings,
+            **_SESSION_OPTIONS,
+        )
+
+    def owner_session(
+        self, connection: Connection, organization: Organization
+    ) -> OrganizationSession:
+        """Return a session of an organization in a transaction of the owner, which goes on.
+
+        Args:
+            connection: A connection of the owner, in a transaction that has entered the schema.
+            organization: Whose schema.
+        """
+        return OrganizationSession(
+            connection,
             organization=organization,
             scope=self.scope_of(organization),
             module_settings=self._module_settings,
