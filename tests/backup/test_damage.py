@@ -151,7 +151,7 @@ def test_a_backup_opens_only_with_a_key_that_it_was_written_for(
     for key in (None, other, PUBLIC, "AGE-SECRET-KEY-1", "a password", ""):
         assert_refused(installed, database, encrypted, BackupKeyRefused, key)
     with pytest.raises(BackupKeyRefused) as caught:
-        verify(io.BytesIO(encrypted), key=SECRET[:-1] + "X")
+        verify(io.BytesIO(encrypted), key=SECRET[:-1] + ("Q" if SECRET[-1] == "P" else "P"))
     assert SECRET[:-1] not in str(caught.value)
     for_both = backup_of(installed, acme.id)
     stream = io.BytesIO()
@@ -241,11 +241,13 @@ def test_a_part_of_a_folder_that_is_missing_or_another_ones_is_damage(
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["001-notes.tar", "backup.tar"]
     part = tmp_path / "one" / "001-notes.tar"
     content = part.read_bytes()
-    for damage in ((tmp_path / "two" / "001-notes.tar").read_bytes(), content[:-600], b"", None):
+    for damage in ((tmp_path / "two" / "001-notes.tar").read_bytes(), content[:-600], None):
         part.unlink()
         if damage is not None:
             part.write_bytes(damage)
-        with pytest.raises(BackupError):
+        with pytest.raises(BackupDamaged):
+            verify(tmp_path / "one")
+        with pytest.raises(BackupDamaged):
             installed.backups.restore(tmp_path / "one", organization_id=new_id())
         part.touch()
     part.write_bytes(content)

@@ -119,7 +119,7 @@ def test_backups_of_all_are_listed_and_the_newest_is_restored(acme: Project) -> 
 def test_a_backup_goes_through_a_pipe(acme: Project) -> None:
     def run(*arguments: str, given: bytes = b"") -> bytes:
         environment = os.environ | acme.environment
-        command = [PROGRAM, *arguments]
+        command = [str(PROGRAM), *arguments]
         done = subprocess.run(
             command, input=given, capture_output=True, check=True, env=environment
         )

@@ -30,8 +30,11 @@ def copy_out(connection: Connection, table: Table, *, binary: bool) -> Iterator[
         table: Which table.
         binary: Whether in the binary form, which is for tables that are `is_portable`.
     """
-    statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT {}, ENCODING 'UTF8')").format(
-        columns_of(table), table.rows, _format(binary)
+    # Without a query it is faster, and reads no partition.
+    form = sql.SQL("(SELECT {1} FROM {0})" if table.is_partitioned else "{0} ({1})")
+    rows = form.format(table.identifier, columns_of(table))
+    statement = sql.SQL("COPY {} TO STDOUT (FORMAT {}, ENCODING 'UTF8')").format(
+        rows, _format(binary)
     )
     return copy_blocks(connection, statement)
 

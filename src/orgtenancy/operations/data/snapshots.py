@@ -121,15 +121,11 @@ def working_together(
         grants.execute(other, [_BEGIN, sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name)])
         enter(other, organization.schema_name, database.settings.extensions_schema)
 
-    engine = database.make_admin_engine(pool_size=workers)
-    try:
-        with ThreadPoolExecutor(workers, "orgtenancy-snapshot") as threads:
-            try:
-                yield Together(engine, threads, enter_snapshot)
-            finally:
-                threads.shutdown(cancel_futures=True)
-    finally:
-        engine.dispose()
+    with ThreadPoolExecutor(workers, "orgtenancy-snapshot") as threads:
+        try:
+            yield Together(database.side_engine, threads, enter_snapshot)
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 def _begin(
