@@ -245,6 +245,20 @@ def test_two_that_restore_or_provision_at_once_make_one_organization(
         assert database.roles() <= {role for (role,) in known}
 
 
+def test_keys_are_counted_on_from_where_they_were(
+    bare_database: FreshDatabase, make_module: MakeModule
+) -> None:
+    module = make_module("shop", 'op.execute("CREATE TABLE items (id serial, name text)")')
+    with bare_database.tenancy([module]) as tenancy:
+        tenancy.install()
+        tenancy.schemas.provision("acme")
+        bare_database.ask("INSERT INTO org_acme.items (name) VALUES ('a'), ('b'), ('c')")
+        bare_database.ask("DELETE FROM org_acme.items WHERE name = 'c'")
+        copy = restored(tenancy, backup_of(tenancy, "acme"))
+        insert = f"INSERT INTO {copy.schema_name}.items (name) VALUES ('d') RETURNING id"
+        assert bare_database.ask(insert) == [(4,)]
+
+
 def test_settings_of_servers_and_logins_change_nothing_of_what_is_backed_up(
     bare_database: FreshDatabase, make_module: MakeModule
 ) -> None:

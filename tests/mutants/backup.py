@@ -10,7 +10,6 @@ SNAPSHOTS = ("backup/test_snapshots.py",)
 KILLED = ("backup/test_killed.py",)
 FLEET = ("backup/test_fleet.py",)
 ERASURE = ("backup/test_erasure.py",)
-TYPES = ("backup/test_every_type.py",)
 
 _WRITE = "operations/backup/writing.py"
 _RESTORE = "operations/backup/restoring.py"
@@ -107,8 +106,7 @@ MUTATIONS = (
         _RESTORE,
         "    set_sequences(connection, schema, manifest.sequences)\n",
         "",
-        TYPES,
-        needs_slow=True,
+        RESTORE,
     ),
     Mutation(
         "a file gets its name when it is whole",
@@ -124,13 +122,6 @@ MUTATIONS = (
         "operations/backup/places.py",
         "    if path.exists() or path.is_symlink():\n",
         "    if False:\n",
-        RESTORE,
-    ),
-    Mutation(
-        "a COPY ends when its target fails",
-        "operations/backup/places.py",
-        "    with closing(pieces):  # a COPY that goes on would keep its connection\n",
-        "    if True:\n",
         RESTORE,
     ),
     Mutation(
