@@ -103,6 +103,7 @@ def test_every_bit_that_is_flipped_is_noticed(
     assert_refused(installed, database, bytes(flipped), BackupError, SECRET)
 
 
+@pytest.mark.slow
 def test_what_is_cut_off_anywhere_or_goes_on_is_refused(
     installed: Tenancy, database: FreshDatabase, backup: bytes, encrypted: bytes
 ) -> None:
@@ -132,6 +133,7 @@ def encrypted_for_us(content: bytes) -> bytes:
     return bytes(pyrage.encrypt(content, [pyrage.x25519.Recipient.from_str(PUBLIC)]))
 
 
+@pytest.mark.slow
 def test_foreign_files_are_refused(installed: Tenancy, database: FreshDatabase) -> None:
     zstd = zstandard.ZstdCompressor().compress(b"some text")
     for content in (b"", b"a text", bytes(2048), random.Random(1).randbytes(5000), zstd):
@@ -277,6 +279,7 @@ def test_a_part_cannot_lead_out_of_its_folder(
         verify(folder)
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_after_it_was_proven_is_refused_and_nothing_is_left(
     installed: Tenancy, database: FreshDatabase, backup: bytes
 ) -> None:

@@ -185,6 +185,7 @@ def test_at_every_level_a_person_is_erased(bare_database: FreshDatabase, level: 
         assert PARTS[ANN] not in everything(bare_database, f"org_{organization_id}")
 
 
+@pytest.mark.slow
 def test_another_organization_keeps_the_person(place: FreshDatabase, tenancy: Tenancy) -> None:
     first, second = talk(tenancy, ANN, BOB), talk(tenancy, ANN, BOB)
     with acting(ANN, "http"):
@@ -196,6 +197,7 @@ def test_another_organization_keeps_the_person(place: FreshDatabase, tenancy: Te
     assert erased[0] != erased[1]
 
 
+@pytest.mark.slow
 def test_who_is_not_there_or_has_no_profile_is_erased_too(
     place: FreshDatabase, tenancy: Tenancy
 ) -> None:
@@ -268,6 +270,7 @@ def shop(make_module: MakeModule) -> OrganizationModule:
     return module.model_copy(update={"metadata": metadata})
 
 
+@pytest.mark.slow
 def test_keys_triggers_arrays_and_views_of_a_host_follow(
     bare_database: FreshDatabase, shop: OrganizationModule
 ) -> None:
@@ -322,6 +325,7 @@ def test_a_column_that_cannot_hold_an_id_is_no_column_of_people(
             tenancy.erasure.erase("acme", "42")
 
 
+@pytest.mark.slow
 def test_who_writes_at_the_same_time_is_waited_for_and_leaves_nothing(
     place: FreshDatabase, tenancy: Tenancy
 ) -> None:

@@ -20,6 +20,8 @@ from tests.schemas.databases import FreshDatabase
 
 TRICKY = 'a "b", c\\d\te\nf\r\n漢\\n'
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tricky(bare_database: FreshDatabase) -> Iterator[Tenancy]:

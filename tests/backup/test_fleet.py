@@ -17,6 +17,8 @@ from orgtenancy.schemas.fleet import ItemStatus, Job
 from tests.lifecycle.worlds import history, write
 from tests.schemas.databases import FreshDatabase
 
+pytestmark = pytest.mark.slow
+
 ONE = JobOptions(workers=1, max_failures=5)
 
 

@@ -184,6 +184,7 @@ def test_an_older_backup_is_restored_at_its_revision_and_migrated(
         restored(nothing, backup)
 
 
+@pytest.mark.slow
 def test_a_migration_that_fails_takes_the_restore_back(
     bare_database: FreshDatabase, make_module: MakeModule
 ) -> None:
@@ -216,6 +217,7 @@ def test_tables_that_the_modules_do_not_make_are_refused_by_name(
     assert state_of(database) == state
 
 
+@pytest.mark.slow
 def test_two_that_restore_or_provision_at_once_make_one_organization(
     installed: Tenancy, database: FreshDatabase
 ) -> None:
@@ -295,6 +297,7 @@ def test_settings_of_servers_and_logins_change_nothing_of_what_is_backed_up(
         )
 
 
+@pytest.mark.slow
 def test_a_target_that_cannot_be_written_leaves_nothing_and_the_connection_is_well(
     installed: Tenancy, database: FreshDatabase, tmp_path: Path
 ) -> None:
@@ -355,6 +358,7 @@ async def _async_twins(tenancy: Tenancy, organization_id: str, folder: Path) -> 
     assert export.tables[0].rows == 20
 
 
+@pytest.mark.slow
 def test_the_async_twins_do_the_same(
     installed: Tenancy, database: FreshDatabase, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ MUTATIONS = (
         "if self._read(len(_END) + 1, is_last=True) != _END:",
         "if self._read(len(_END), is_last=True) != _END:",
         DAMAGE,
+        needs_slow=True,
     ),
     Mutation(
         "pieces of rows come in their order",
@@ -123,6 +124,7 @@ MUTATIONS = (
         "    if path.exists() or path.is_symlink():\n",
         "    if False:\n",
         RESTORE,
+        needs_slow=True,
     ),
     Mutation(
         "half of what is dropped is not backed up",
@@ -181,6 +183,7 @@ MUTATIONS = (
         "newest.fingerprint == fingerprint else None",
         "newest.fingerprint is not None else None",
         FLEET,
+        needs_slow=True,
     ),
     Mutation(
         "a backup that was cut off is no reason to skip",
@@ -188,6 +191,7 @@ MUTATIONS = (
         "    if (note.file, note.size) != (path.name, size):\n        return bare\n",
         "",
         FLEET,
+        needs_slow=True,
     ),
     Mutation(
         "the newest backup stays",
@@ -195,6 +199,7 @@ MUTATIONS = (
         "if (number > 0 or all_may_go) and (is_old or is_too_many):",
         "if is_old or is_too_many:",
         FLEET,
+        needs_slow=True,
     ),
     Mutation(
         "backups of what the registry does not know stay",
@@ -202,6 +207,7 @@ MUTATIONS = (
         "        if shelf.organization_id in ids:\n",
         "        if True:\n",
         FLEET,
+        needs_slow=True,
     ),
     Mutation(
         "the journal has no secret",
@@ -209,6 +215,7 @@ MUTATIONS = (
         "tuple(public_keys(key))",
         "(key,) if isinstance(key, str) else tuple(key)",
         FLEET,
+        needs_slow=True,
     ),
     Mutation(
         "an erasure searches everything at its end",
@@ -216,6 +223,7 @@ MUTATIONS = (
         "if refused := [one.label for one in left if one.label not in ignoring]:",
         "if refused := [one.label for one in left if one.label not in ignoring][:0]:",
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "nobody writes during an erasure",
@@ -223,6 +231,7 @@ MUTATIONS = (
         "        _keep_writers_out(connection, tables)\n",
         "",
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "modules forget what is personal",
@@ -230,6 +239,7 @@ MUTATIONS = (
         "                module.erase(session, *names)\n",
         "                pass\n",
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "triggers write down nobody who is erased",
@@ -237,6 +247,7 @@ MUTATIONS = (
         "            without_triggers(connection, schema),\n",
         "",
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "statistics forget who is erased",
@@ -244,6 +255,7 @@ MUTATIONS = (
         "        analyze(connection, tables)\n",
         "",
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "materialized views forget who is erased",
@@ -251,6 +263,7 @@ MUTATIONS = (
         "        refresh_views(connection, schema)\n",
         "",
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "members forget who is erased",
@@ -258,6 +271,7 @@ MUTATIONS = (
         "            remove_member(connection, organization_id)\n",
         "",
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "people who erase themselves are not in the audit of it",
@@ -265,6 +279,7 @@ MUTATIONS = (
         "acting(pseudonym if is_self else actor, current_origin())",
         "acting(actor, current_origin())",
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "another organization keeps its audit",
@@ -272,6 +287,7 @@ MUTATIONS = (
         'sql.SQL("{} = {}").format(',
         'sql.SQL("({0} = {1} OR {0} <> {1})").format(',
         ERASURE,
+        needs_slow=True,
     ),
     Mutation(
         "no statement shows who is erased",
