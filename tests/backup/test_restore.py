@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from orgtenancy import OrganizationModule, OrganizationStatus, Tenancy
@@ -33,7 +37,7 @@ from tests.backup.worlds import (
 )
 from tests.lifecycle.worlds import history, may_enter
 from tests.schemas.conftest import MakeModule
-from tests.schemas.databases import FreshDatabase
+from tests.schemas.databases import FreshDatabase, dsn
 
 
 def test_a_dropped_organization_comes_back_as_it_was(
@@ -411,3 +415,29 @@ def test_an_owner_that_is_no_superuser_backs_up_and_restores(bare_database: Fres
     bare_database.ask(f"REASSIGN OWNED BY {owner} TO CURRENT_USER")
     bare_database.ask(f"DROP OWNED BY {owner} CASCADE")
     bare_database.ask(f"DROP ROLE {owner}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("tar") and shutil.which("zstd")), reason="tar or zstd is not here"
+)
+def test_without_this_library_the_rows_are_got_out_with_common_tools(
+    installed: Tenancy, database: FreshDatabase, tmp_path: Path
+) -> None:
+    acme = with_notes(installed, database, 20_000)
+    installed.backups.write(acme.id, tmp_path / "acme.tar")
+    subprocess.run(["tar", "xf", "acme.tar"], cwd=tmp_path, check=True)
+    (table,) = json.loads((tmp_path / "manifest.json").read_text())["tables"]
+    pieces = sorted((tmp_path / "data" / "001-notes").iterdir())
+    assert len(pieces) > 1
+    together = b"".join(piece.read_bytes() for piece in pieces)
+    rows = subprocess.run(["zstd", "-d"], input=together, capture_output=True, check=True).stdout
+    columns = ", ".join(column["name"] for column in table["columns"])
+    with psycopg.connect(dsn(database.admin_url)) as connection:
+        connection.execute(f'CREATE TEMP TABLE out (LIKE "{acme.schema_name}".notes)'.encode())
+        copy = f"COPY out ({columns}) FROM STDIN (FORMAT {table['format']})"
+        with connection.cursor().copy(copy.encode()) as target:
+            target.write(rows)
+        difference = f'SELECT * FROM out EXCEPT ALL SELECT * FROM "{acme.schema_name}".notes'
+        assert connection.execute(difference.encode()).fetchall() == []
+        assert connection.execute("SELECT count(*) FROM out").fetchone() == (20_000,)
