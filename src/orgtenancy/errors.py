@@ -27,6 +27,12 @@ OrgTenancyError
 │   ├── JobLocked                         another runner works on the placement
 │   ├── JobNotFound                       the journal has no such job
 │   └── JobFailed                         some organizations were not done; a resume goes on
+├── BackupError                           nothing was restored, and nothing changed
+│   ├── BackupForeign                     it is no backup of this library
+│   ├── BackupDamaged                     it is not whole, or not as it was written
+│   ├── BackupKeyRefused                  there is no key, or none that fits
+│   └── BackupMismatch                    it is whole, and cannot be restored here
+├── ErasureRefused                        the person's id would be left somewhere
 ├── IdentityError
 │   ├── Unauthenticated                   no token, or one that proves nothing
 │   ├── IdentityProviderUnavailable       a token cannot be checked now
@@ -314,6 +320,56 @@ class JobFailed(SchemaError):
     def __init__(self, message: str, *, job_id: int | None = None, **about: Unpack[About]) -> None:
         super().__init__(message, **about)
         self.job_id = job_id
+
+
+class BackupError(OrgTenancyError):
+    """Base of what is wrong with a backup; nothing was changed by it."""
+
+    code = "backup"
+
+
+class BackupForeign(BackupError):
+    """A file, folder or stream is no backup of this library."""
+
+    code = "backup_foreign"
+
+
+class BackupDamaged(BackupError):
+    """A backup was cut off, or is not what was written, or contradicts itself."""
+
+    code = "backup_damaged"
+
+
+class BackupKeyRefused(BackupError):
+    """A backup is encrypted and no key was given, or a key does not fit or is none."""
+
+    code = "backup_key_refused"
+
+
+class BackupMismatch(BackupError):
+    """A backup is whole, and cannot be restored here.
+
+    A newer release wrote it, or its tables are not those that the modules make, or what was
+    restored is not what was backed up.
+    """
+
+    code = "backup_mismatch"
+
+
+class ErasureRefused(OrgTenancyError):
+    """A person was not erased: the id would have been left somewhere. Nothing was changed.
+
+    Attributes:
+        columns: Where it would have been left, as `table.column`.
+    """
+
+    code = "erasure_refused"
+
+    def __init__(
+        self, message: str, *, columns: Iterable[str] = (), **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.columns = tuple(columns)
 
 
 class IdentityError(OrgTenancyError):

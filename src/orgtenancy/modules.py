@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Final, Self, TypeAlias, TypeVar
 
 from alembic import op
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 from sqlalchemy import MetaData
+from sqlalchemy.orm import Session
 
 from orgtenancy.endpoints import Endpoint, endpoints_by_path
 from orgtenancy.settings import ModuleSettings
@@ -18,6 +19,14 @@ S = TypeVar("S", bound=ModuleSettings)
 
 #: The option of Alembic's `MigrationContext` that carries the settings of all modules.
 SETTINGS_OPTION = "module_settings"
+
+#: The `info` of a column whose values are people's ids, alone or in arrays or JSON: what an
+#: erasure replaces.
+PERSON: Final = {"orgtenancy.person": True}
+
+#: Forgets a person in a module's own way: gets a session of the organization, the person's id,
+#: and the pseudonym that stands for it from then on.
+ErasePerson: TypeAlias = Callable[[Session, str, str], object]
 
 _is_name = re.compile(r"[a-z][a-z0-9_]{0,30}").fullmatch
 
@@ -34,6 +43,9 @@ class OrganizationModule(BaseModel):
         requires: Names of modules whose tables its own refer to.
         endpoints: Its HTTP API, which every web adapter mounts as it is. A literal segment
             of a path goes before a parameter.
+        erase: Called when a person is erased, before the ids in columns with the info `PERSON`
+            are replaced: for what is personal beyond the id. It works in the erasure's
+            transaction, with the owner's rights, and does not end it.
         settings: What of it a host can tune. Repositories read it with
             `session.module_settings(...)`, revisions with `revision_settings(...)`.
 
@@ -48,6 +60,7 @@ class OrganizationModule(BaseModel):
     migrations: Path
     requires: tuple[str, ...] = ()
     endpoints: tuple[Endpoint, ...] = Field(default=(), repr=False)
+    erase: ErasePerson | None = Field(default=None, repr=False)
     settings: SerializeAsAny[ModuleSettings] = Field(default_factory=ModuleSettings)
 
     def with_settings(self, settings: ModuleSettings) -> Self:
@@ -66,6 +79,15 @@ class OrganizationModule(BaseModel):
     def scopes_of(self, endpoint: Endpoint) -> tuple[str, ...]:
         """Return which scopes an endpoint of the module asks for."""
         return self.settings.scopes_of(endpoint.name, endpoint.scopes)
+
+    @property
+    def people(self) -> Mapping[str, tuple[str, ...]]:
+        """The columns that hold people's ids, by the names of their tables."""
+        found = {
+            table.name: tuple(c.name for c in table.columns if PERSON.items() <= c.info.items())
+            for table in self.metadata.tables.values()
+        }
+        return {table: columns for table, columns in found.items() if columns}
 
     @field_validator("name")
     @classmethod

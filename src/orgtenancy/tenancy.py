@@ -20,6 +20,8 @@ from orgtenancy.database.placements import Placement, Placements, check_placemen
 from orgtenancy.database.sessions import ModuleSettingsByType
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.naming import CONTROL_PLACEMENT
+from orgtenancy.operations.backup import Backups
+from orgtenancy.operations.erasure import Erasures
 from orgtenancy.operations.fan_out import FanOut, check_call, fan_out, fan_out_async
 from orgtenancy.operations.lifecycle import Organizations
 from orgtenancy.operations.moving import Mover
@@ -64,6 +66,8 @@ class Tenancy:
         schemas: Provisions, finds and drops organizations.
         organizations: The life of each of them: suspend, archive, purge, the audit.
         placements: The servers that organizations live on: how they are, and each by itself.
+        backups: Backups and exports of them, and restoring.
+        erasure: Finds people in organizations, and erases them.
         members: Who was let into which organization at the identity provider, or put out.
         modules: What every organization's schema contains, by name.
 
@@ -99,6 +103,8 @@ class Tenancy:
         mover = Mover(self.schemas, chooser, on_change=self._forget)
         self.placements = PlacementManager(cells, chooser, mover)
         self.organizations = Organizations(self.schemas, mover, on_change=self._forget)
+        self.backups = Backups(self.schemas, on_change=self._forget)
+        self.erasure = Erasures(self.schemas.locations, modules, on_change=self._forget)
 
     @property
     def engine(self) -> Engine:

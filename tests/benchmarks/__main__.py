@@ -8,6 +8,7 @@ import importlib
 #: What there is, and the module that measures it.
 BENCHMARKS = {
     "alembic_threads": "tests.benchmarks.alembic_threads",
+    "backup": "tests.benchmarks.backup",
     "capacity": "tests.benchmarks.capacity",
     "community": "tests.benchmarks.community",
     "drift": "tests.benchmarks.drift",

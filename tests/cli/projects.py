@@ -137,9 +137,9 @@ class Project:
         )
         return revision
 
-    def run(self, *arguments: str, **environment: str) -> Result:
-        """Run a command in this process."""
-        return CliRunner().invoke(app, arguments, env=self.environment | environment)
+    def run(self, *arguments: str, given: str | None = None, **environment: str) -> Result:
+        """Run a command in this process, with a text as its stdin."""
+        return CliRunner().invoke(app, arguments, given, env=self.environment | environment)
 
     def ok(self, *arguments: str) -> Any:
         """Run a command that must succeed, and return its document."""

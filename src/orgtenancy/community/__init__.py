@@ -6,7 +6,7 @@ its HTTP API as a table of endpoints.
 
 ```
 models/  migrations/  settings     the tables, how they are made, and what can be tuned
-profiles                           claims: what a token says of a person; syncing
+profiles                           claims: what a token says of a person; syncing; erasure
 posts  likes                       feeds: the lists of posts
 comments                           threads: how they are read
 groups  members                    slugs; standing: who may do what; transitions: how it is done
@@ -29,6 +29,7 @@ from orgtenancy.community.conversations import (
     AsyncConversationRepository,
     ConversationRepository,
 )
+from orgtenancy.community.erasure import erase_person
 from orgtenancy.community.groups import AsyncGroupRepository, GroupChanges, GroupRepository
 from orgtenancy.community.likes import AsyncPostLikeRepository, PostLikeRepository
 from orgtenancy.community.members import AsyncGroupMemberRepository, GroupMemberRepository
@@ -64,6 +65,7 @@ community: Final = OrganizationModule(
     metadata=metadata,
     migrations=Path(__file__).parent / "migrations" / "versions",
     endpoints=ENDPOINTS,
+    erase=erase_person,
     settings=CommunitySettings(),
 )
 

@@ -139,6 +139,7 @@ class Database:
         self._engine: Engine | None = None
         self._async_engine: AsyncEngine | None = None
         self._admin_engine: Engine | None = None
+        self._side_engine: Engine | None = None
         self.brief_work = Semaphore(_BRIEF_POOL_SIZE)
 
     @property
@@ -175,6 +176,20 @@ class Database:
                     pool_use_lifo=True,  # a backend at work knows the catalogs, an idle one not
                 )
             return self._admin_engine
+
+    @property
+    def side_engine(self) -> Engine:
+        """Another engine of the owner, for work beside a transaction that waits for it.
+
+        It has no limit: who holds one connection never waits for a second one.
+
+        Raises:
+            ConfigurationError: If no `admin_url` was given.
+        """
+        with self._lock:
+            if self._side_engine is None:
+                self._side_engine = self.make_admin_engine(pool_size=1, max_overflow=-1)
+            return self._side_engine
 
     def make_admin_engine(self, *, options: str | None = None, **engine_options: Any) -> Engine:
         """Return a new engine of the owner; the caller disposes of it.
@@ -245,6 +260,23 @@ class Database:
             **_SESSION_OPTIONS,
         )
 
+    def owner_session(
+        self, connection: Connection, organization: Organization
+    ) -> OrganizationSession:
+        """Return a session of an organization in a transaction of the owner, which goes on.
+
+        Args:
+            connection: A connection of the owner, in a transaction that has entered the schema.
+            organization: Whose schema.
+        """
+        return OrganizationSession(
+            connection,
+            organization=organization,
+            scope=self.scope_of(organization),
+            module_settings=self._module_settings,
+            **_SESSION_OPTIONS,
+        )
+
     def control_session(self) -> ControlSession:
         """Return a new session of the registry."""
         return ControlSession(self.engine, scope=self.control_scope, **_SESSION_OPTIONS)
@@ -276,8 +308,8 @@ class Database:
     def close(self) -> None:
         """Close the idle connections of the sync engines."""
         with self._lock:
-            engines = (self._engine, self._admin_engine)
-            self._engine = self._admin_engine = None
+            engines = (self._engine, self._admin_engine, self._side_engine)
+            self._engine = self._admin_engine = self._side_engine = None
         for engine in (*engines, *self._logins.pop_all()):
             if engine is not None:
                 engine.dispose()
@@ -302,7 +334,12 @@ class Database:
         self._logins.renew_lock()
         self._async_logins.renew_lock()
         async_engines = (self._async_engine, *self._async_logins.pop_all())
-        engines = (self._engine, self._admin_engine, *self._logins.pop_all())
+        engines = (
+            self._engine,
+            self._admin_engine,
+            self._side_engine,
+            *self._logins.pop_all(),
+        )
         for engine in (*engines, *(e.sync_engine for e in async_engines if e is not None)):
             if engine is not None:
                 engine.dispose(close=False)

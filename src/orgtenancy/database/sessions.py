@@ -25,12 +25,12 @@ class ScopedSession(Session):
     """A session whose transactions all enter the same scope.
 
     Args:
-        bind: The engine of the placement.
+        bind: The engine of the placement, or a connection in a transaction.
         scope: What its transactions are for.
         **options: Options of SQLAlchemy's `Session`.
     """
 
-    def __init__(self, bind: Engine, *, scope: Scope, **options: Any) -> None:
+    def __init__(self, bind: Engine | Connection, *, scope: Scope, **options: Any) -> None:
         super().__init__(bind, **options)
         self.scope = scope
         self._engine = bind
@@ -66,7 +66,7 @@ class OrganizationSession(ScopedSession):
 
     def __init__(
         self,
-        bind: Engine,
+        bind: Engine | Connection,
         *,
         organization: Organization,
         scope: Scope,

@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from orgtenancy.context import current_actor, current_origin
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import (
+    BackupError,
+    ErasureRefused,
     OrganizationBusy,
     ProvisioningFailed,
     RegistryError,
@@ -79,19 +81,19 @@ def record_each(
 
 @contextmanager
 def told_if_not_done(
-    database: Database, action: str, organization_id: str, **details: Any
+    database: Database, action: str, organization_id: str | None, **details: Any
 ) -> Iterator[None]:
     """Write what is refused or fails in a block, in a transaction of its own.
 
     Args:
         database: The control server.
         action: What was to be done, as a past participle.
-        organization_id: To which organization.
+        organization_id: To which organization, or None.
         **details: What else is worth knowing.
     """
     try:
         yield
-    except (RegistryError, SchemaError, DBAPIError) as error:
+    except (RegistryError, SchemaError, BackupError, ErasureRefused, DBAPIError) as error:
         failed = isinstance(error, _FAILURES)
         code = "database" if isinstance(error, DBAPIError) else error.code
         try:

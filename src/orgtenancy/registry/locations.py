@@ -22,7 +22,7 @@ from orgtenancy.errors import (
     OrganizationBusy,
     OrganizationExists,
     OrganizationNotFound,
-    ProvisioningFailed,
+    OrgTenancyError,
 )
 from orgtenancy.naming import CONTROL_PLACEMENT, validate_organization_id
 from orgtenancy.registry import store
@@ -78,6 +78,10 @@ class Locations:
             name = find(connection, organization_id)
         return control if name is None else self.placements.named(name, organization_id)
 
+    def others(self, database: Database) -> list[Database]:
+        """Return the databases of all placements but one."""
+        return [one for one in self.placements if one is not database]
+
     def at(self, organization_id: str, work: Callable[[Database], T]) -> T:
         """Do a piece of work where an organization is; once more if it was moved meanwhile.
 
@@ -113,7 +117,7 @@ class Locations:
     def reserved(self, organization_id: str, database: Database) -> Iterator[None]:
         """Reserve an id for a placement, for the block in which the organization is made there.
 
-        What the block does not make because of `ProvisioningFailed` leaves no reservation.
+        What the block does not make because of an error of this library leaves no reservation.
 
         Args:
             organization_id: The id.
@@ -130,7 +134,7 @@ class Locations:
                 raise _moving(organization_id)
             try:
                 yield
-            except ProvisioningFailed:
+            except OrgTenancyError:
                 if not _has(database, organization_id):
                     remove(connection, organization_id)
                     connection.commit()

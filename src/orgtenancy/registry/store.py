@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from orgtenancy.context import current_actor, current_origin
@@ -45,6 +45,16 @@ def find(
     return None if row is None else organization_from(row)
 
 
+def is_being_dropped(connection: Connection, organization: Organization) -> bool:
+    """Return whether an organization is gone, or its data is being dropped."""
+    statement = select(organizations.c.purge_started_at).where(
+        organizations.c.id == organization.id,
+        organizations.c.role_name == organization.role_name,
+    )
+    row = connection.execute(statement).one_or_none()
+    return row is None or row.purge_started_at is not None
+
+
 def list_page(
     connection: Connection, page: PageRequest, status: OrganizationStatus | None
 ) -> Page[Organization]:
@@ -65,6 +75,18 @@ def list_page(
 def cursor_after(organization: Organization) -> str:
     """Return the cursor of the page that begins after an organization."""
     return encode_cursor(_ORDER, [organization.id])
+
+
+def add(connection: Connection, **values: Any) -> Organization:
+    """Write the row of an organization that is there in full, and announce it.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: If its id, schema or role is another's.
+    """
+    row = connection.execute(insert(organizations).values(values).returning(*organizations.c)).one()
+    organization = organization_from(row)
+    announce(connection, organization.id)
+    return organization
 
 
 def lock_statement(role: str) -> sql.Composable:

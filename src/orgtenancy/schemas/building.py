@@ -84,12 +84,21 @@ class SchemaBuilder:
             return
         begin, end = self._begin(schema, role), self._end(schema, role)
         grants.execute(connection, [*before, *begin], one_by_one=one_by_one)
+        self.bring(connection, path)
+        grants.execute(connection, end, one_by_one=one_by_one)
+
+    def bring(self, connection: Connection, path: RevisionPath) -> None:
+        """Bring a schema along a path that is for one which nobody uses yet.
+
+        Args:
+            connection: A connection of the owner, in a transaction that has entered the schema.
+            path: As `Revisions.fresh_path` returns it.
+        """
         for part in (part for stage in path.stages for part in stage.parts):
             if isinstance(part, SqlPart):
-                grants.send(connection, part.script, one_by_one=one_by_one)
+                grants.send(connection, part.script, one_by_one=self.database.has_citus)
             else:
                 run_fresh(connection, part, self.revisions.settings)
-        grants.execute(connection, end, one_by_one=one_by_one)
 
     def script(
         self, schema: str, role: str, before: Sequence[sql.Composable] = ()

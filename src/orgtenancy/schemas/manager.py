@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event
 from typing import Any
 
@@ -119,13 +119,7 @@ class SchemaManager:
             PlacementUnavailable: If the placement, or each of them, is full, drained or down.
             ProvisioningFailed: If its schema could not be made; nothing of it remains.
         """
-        if placement not in (None, self._database.name):
-            raise PlacementNotFound(
-                f"organizations are made on placement {self._database.name!r} here, not on "
-                f"{placement!r}",
-                organization_id=organization_id,
-                placement=placement,
-            )
+        self._check_placement(organization_id, placement)
         with (
             self._making(organization_id),
             told_if_not_done(self._database, "provisioned", organization_id),
@@ -143,6 +137,27 @@ class SchemaManager:
             self.spares.claimed()
             self._on_provisioned(organization)
         return organization
+
+    @contextmanager
+    def making(
+        self, organization_id: str, attributes: Mapping[str, Any], placement: str | None
+    ) -> Iterator[SchemaBuilder]:
+        """Return a block in which other code makes an organization, and what makes its schema.
+
+        Args:
+            organization_id: Its id, which no other organization has.
+            attributes: Its labels, by which a policy may choose.
+            placement: Which one it goes to; the tenancy's policy chooses if None.
+
+        Raises:
+            OrganizationExists: If it is on another placement.
+            PlacementNotFound: If the tenancy does not name the placement.
+            PlacementUnavailable: If the placement, or each of them, is full, drained or down.
+        """
+        self._check_placement(organization_id, placement)
+        with self._making(organization_id):
+            yield self.builder
+        self._on_change(organization_id)
 
     async def provision_async(
         self,
@@ -324,6 +339,15 @@ class SchemaManager:
     async def drop_async(self, organization_id: str, *, confirm: str, force: bool = False) -> None:
         """Delete an organization, as `drop` does."""
         await asyncio.to_thread(self.drop, organization_id, confirm=confirm, force=force)
+
+    def _check_placement(self, organization_id: str, placement: str | None) -> None:
+        if placement not in (None, self._database.name):
+            raise PlacementNotFound(
+                f"organizations are made on placement {self._database.name!r} here, not on "
+                f"{placement!r}",
+                organization_id=organization_id,
+                placement=placement,
+            )
 
     def _making(self, organization_id: str) -> AbstractContextManager[None]:
         """Return the block in which an organization is made."""

@@ -10,7 +10,8 @@ from sqlalchemy import Index, func, text
 from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from orgtenancy.community.models.base import Base, Key, length
+from orgtenancy.community.models.base import Base, Key, UserId, length
+from orgtenancy.modules import PERSON
 
 MAX_ACTION_LENGTH = 100
 MAX_ENTITY_LENGTH = 255
@@ -32,12 +33,13 @@ class ActivityLog(Base):
 
     id: Mapped[Key]
     #: Empty for what the system did.
-    user_id: Mapped[str | None]
+    user_id: Mapped[UserId | None]
     action: Mapped[str]
     entity_type: Mapped[str | None]
-    entity_id: Mapped[str | None]
+    #: A person's, where that is what it was done to.
+    entity_id: Mapped[UserId | None]
     metadata_: Mapped[dict[str, Any]] = mapped_column(
-        "metadata", JSONB, default=dict, server_default=text("'{}'")
+        "metadata", JSONB, default=dict, server_default=text("'{}'"), info=PERSON
     )
     ip_address: Mapped[IPv4Address | IPv6Address | None] = mapped_column(INET)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

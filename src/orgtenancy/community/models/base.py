@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from orgtenancy.community.keys import uuid7
+from orgtenancy.modules import PERSON
 
 MAX_USER_ID_LENGTH = 255
 MAX_URL_LENGTH = 2_048
@@ -54,6 +55,9 @@ event.listen(
         f"CREATE TEXT SEARCH CONFIGURATION {SEARCH_CONFIGURATION} (COPY = pg_catalog.english)"
     ),
 )
+
+#: The id of a person: what an erasure replaces. So are ids in arrays and JSON with this info.
+UserId = Annotated[str, mapped_column(info=PERSON)]
 
 Key = Annotated[UUID, mapped_column(primary_key=True, default=uuid7)]
 

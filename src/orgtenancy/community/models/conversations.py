@@ -16,10 +16,12 @@ from orgtenancy.community.models.base import (
     Base,
     Key,
     Timestamps,
+    UserId,
     length,
     not_negative,
     one_of,
 )
+from orgtenancy.modules import PERSON
 
 ConversationType = Literal["direct", "group"]
 MessageType = Literal["text", "media", "system"]
@@ -46,7 +48,7 @@ class Conversation(Timestamps, Base):
     name: Mapped[str | None]
     #: Names the pair of people of a direct conversation, whoever started it.
     direct_key: Mapped[str | None]
-    created_by: Mapped[str | None]
+    created_by: Mapped[UserId | None]
     last_sequence: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     last_message_at: Mapped[datetime | None]
 
@@ -69,7 +71,7 @@ class ConversationParticipant(Base):
     conversation_id: Mapped[UUID] = mapped_column(
         ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True
     )
-    user_id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UserId] = mapped_column(primary_key=True)
     last_read_sequence: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     last_read_at: Mapped[datetime | None]
     muted_until: Mapped[datetime | None]
@@ -117,14 +119,14 @@ class Message(Timestamps, Base):
     conversation_id: Mapped[UUID] = mapped_column(
         ForeignKey("conversations.id", ondelete="CASCADE")
     )
-    sender_id: Mapped[str]
+    sender_id: Mapped[UserId]
     sequence: Mapped[int] = mapped_column(BigInteger)
     type: Mapped[MessageType] = mapped_column(Text, default="text", server_default=text("'text'"))
     content: Mapped[str | None]
     media_url: Mapped[str | None]
     #: What people reported and no moderator resolved: user_id, reason, created_at.
     flags: Mapped[list[dict[str, Any]]] = mapped_column(
-        JSONB, default=list, server_default=text("'[]'")
+        JSONB, default=list, server_default=text("'[]'"), info=PERSON
     )
     #: Chosen by the sender's client: sending again does not say it twice.
     client_key: Mapped[str | None]

@@ -15,6 +15,7 @@ from orgtenancy.community.models.base import (
     Base,
     Key,
     Timestamps,
+    UserId,
     length,
     not_negative,
     one_of,
@@ -70,7 +71,7 @@ class Group(Timestamps, Base):
     category: Mapped[str | None]
     rules: Mapped[str | None]
     member_count: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    owner_id: Mapped[str]
+    owner_id: Mapped[UserId]
     archived_at: Mapped[datetime | None]
 
 
@@ -107,10 +108,10 @@ class GroupMember(Timestamps, Base):
     group_id: Mapped[UUID] = mapped_column(
         ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True
     )
-    user_id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UserId] = mapped_column(primary_key=True)
     role: Mapped[Role] = mapped_column(Text, default="member", server_default=text("'member'"))
     status: Mapped[MembershipStatus] = mapped_column(
         Text, default="active", server_default=text("'active'")
     )
-    invited_by: Mapped[str | None]
+    invited_by: Mapped[UserId | None]
     joined_at: Mapped[datetime | None]

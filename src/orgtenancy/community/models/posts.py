@@ -16,6 +16,7 @@ from orgtenancy.community.models.base import (
     Base,
     Key,
     Timestamps,
+    UserId,
     length,
     not_negative,
     one_of,
@@ -63,7 +64,7 @@ class Post(Timestamps, Base):
     __mapper_args__ = SEARCHED
 
     id: Mapped[Key]
-    user_id: Mapped[str]
+    user_id: Mapped[UserId]
     group_id: Mapped[UUID | None] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"))
     content: Mapped[str]
     visibility: Mapped[Visibility] = mapped_column(
@@ -79,7 +80,7 @@ class Post(Timestamps, Base):
     pinned_at: Mapped[datetime | None]
     locked_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
-    deleted_by: Mapped[str | None]
+    deleted_by: Mapped[UserId | None]
 
     author: Mapped[UserProfile | None] = relationship(
         primaryjoin=lambda: foreign(Post.user_id) == UserProfile.user_id,
@@ -101,7 +102,7 @@ class PostLike(Base):
     post_id: Mapped[UUID] = mapped_column(
         ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True
     )
-    user_id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UserId] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     user: Mapped[UserProfile | None] = relationship(
@@ -150,7 +151,7 @@ class PostComment(Timestamps, Base):
 
     id: Mapped[Key]
     post_id: Mapped[UUID] = mapped_column(ForeignKey("posts.id", ondelete="CASCADE"))
-    user_id: Mapped[str]
+    user_id: Mapped[UserId]
     parent_comment_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("post_comments.id", ondelete="CASCADE")
     )
@@ -160,7 +161,7 @@ class PostComment(Timestamps, Base):
     content: Mapped[str | None]
     deleted_at: Mapped[datetime | None]
     removed_at: Mapped[datetime | None]
-    removed_by: Mapped[str | None]
+    removed_by: Mapped[UserId | None]
 
     author: Mapped[UserProfile | None] = relationship(
         primaryjoin=lambda: foreign(PostComment.user_id) == UserProfile.user_id,

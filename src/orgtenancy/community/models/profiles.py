@@ -14,10 +14,12 @@ from orgtenancy.community.models.base import (
     SEARCHED,
     Base,
     Timestamps,
+    UserId,
     length,
     one_of,
     search,
 )
+from orgtenancy.modules import PERSON
 
 ProfileStatus = Literal["active", "deactivated", "anonymized"]
 
@@ -57,13 +59,13 @@ class UserProfile(Timestamps, Base):
     )
     __mapper_args__ = SEARCHED
 
-    user_id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UserId] = mapped_column(primary_key=True)
     username: Mapped[str]
     display_name: Mapped[str | None]
     bio: Mapped[str | None]
     avatar_url: Mapped[str | None]
     metadata_: Mapped[dict[str, Any]] = mapped_column(
-        "metadata", JSONB, default=dict, server_default=text("'{}'")
+        "metadata", JSONB, default=dict, server_default=text("'{}'"), info=PERSON
     )
     status: Mapped[ProfileStatus] = mapped_column(
         Text, default="active", server_default=text("'active'")

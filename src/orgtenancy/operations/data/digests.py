@@ -58,6 +58,6 @@ def row_hash(table: Table) -> sql.Composable:
 
 
 def _digest(table: Table) -> sql.Composable:
-    return sql.SQL("SELECT {}, count(*), coalesce(sum({}::numeric), 0) FROM {}").format(
+    return sql.SQL("SELECT {}, count(*), coalesce(sum({}), 0) FROM {}").format(
         sql.Literal(table.name), row_hash(table), table.rows
     )

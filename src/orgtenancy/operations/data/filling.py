@@ -70,12 +70,7 @@ def filling(
     # Indexes of partitioned tables belong to their partitions, and stay.
     large = [t.name for t, size in sizes if size >= _LARGE and not t.is_partitioned]
     given = {"schema": sql.Identifier(schema).as_string(None), "large": large}
-    away: list[sql.Composable] = []
-    back: list[sql.Composable] = []
-    for table, name, enabled in connection.execute(_TRIGGERS, {"schema": given["schema"]}):
-        trigger = _alter(schema, table), sql.Identifier(name)
-        away.append(sql.SQL("{} DISABLE TRIGGER {}").format(*trigger))
-        back.append(sql.SQL("{} {} TRIGGER {}").format(trigger[0], _ENABLE[enabled], trigger[1]))
+    away, back = _triggers(connection, schema)
     last: list[sql.Composable] = []
     for table, name, kind, definition in connection.execute(_CONSTRAINTS, given):
         constraint = _alter(schema, table), sql.Identifier(name)
@@ -91,6 +86,35 @@ def filling(
     # What is deferred is checked now: PostgreSQL alters no table that waits for such a check.
     checks = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
     grants.execute(connection, [checks, *back, *last], one_by_one=one_by_one)
+
+
+@contextmanager
+def without_triggers(connection: Connection, schema: str) -> Iterator[None]:
+    """Return a block in which the host's own triggers of a schema are away.
+
+    Args:
+        connection: A connection of the owner, in a transaction.
+        schema: The schema.
+    """
+    away, back = _triggers(connection, schema)
+    grants.execute(connection, away)
+    yield
+    # As in `filling`.
+    grants.execute(connection, [sql.SQL("SET CONSTRAINTS ALL IMMEDIATE"), *back])
+
+
+def _triggers(
+    connection: Connection, schema: str
+) -> tuple[list[sql.Composable], list[sql.Composable]]:
+    """Return the statements that put the host's own triggers away, and back."""
+    away: list[sql.Composable] = []
+    back: list[sql.Composable] = []
+    given = {"schema": sql.Identifier(schema).as_string(None)}
+    for table, name, enabled in connection.execute(_TRIGGERS, given):
+        trigger = _alter(schema, table), sql.Identifier(name)
+        away.append(sql.SQL("{} DISABLE TRIGGER {}").format(*trigger))
+        back.append(sql.SQL("{} {} TRIGGER {}").format(trigger[0], _ENABLE[enabled], trigger[1]))
+    return away, back
 
 
 def _alter(schema: str, table: str) -> sql.Composable:

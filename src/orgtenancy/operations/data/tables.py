@@ -99,6 +99,7 @@ _HASHED = (
     "varchar",
 )
 
+# What a value looks like as text depends on these, and so do digests.
 _TABLES = text("""
     SELECT c.oid, c.relname, c.relkind = 'p',
         CASE WHEN c.relkind = 'r' THEN pg_table_size(c.oid) ELSE (
@@ -166,17 +167,21 @@ _SESSION = {
     "row_security": "off",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    "transaction_timeout": "0",
 }
 
 
 def enter(connection: Connection, schema: str, extensions_schema: str | None = None) -> None:
     """Make a schema the path of the transaction, as what is read here needs it.
 
-    Policies of rows are an error from then on, where they would leave rows out.
+    Policies of rows are an error from then on, where they would leave rows out. Values look the
+    same on every server, and nothing is cut short by a time limit of the login.
     """
     settings = [
         sql.SQL("SET LOCAL {} TO {}").format(sql.Identifier(name), sql.Literal(value))
         for name, value in _SESSION.items()
+        # Of 17 and newer.
+        if name != "transaction_timeout" or grants.server_version(connection) >= 17
     ]
     grants.execute(connection, [*grants.enter_schema(schema, extensions_schema), *settings])
 
@@ -268,6 +273,20 @@ def refresh_views(connection: Connection, schema: str) -> None:
             for name in names
         ],
     )
+
+
+def empty(connection: Connection, tables: Sequence[Table]) -> None:
+    """Take all rows out of tables, such as those that a revision wrote into new ones."""
+    if tables:
+        names = sql.SQL(", ").join(table.identifier for table in tables)
+        grants.execute(connection, [sql.SQL("TRUNCATE {}").format(names)])
+
+
+def analyze(connection: Connection, tables: Sequence[Table]) -> None:
+    """Tell the planner of tables what is in them now, and let it forget what was."""
+    if tables:
+        names = sql.SQL(", ").join(table.identifier for table in tables)
+        grants.execute(connection, [sql.SQL("ANALYZE {}").format(names)])
 
 
 def fetch(connection: Connection, statement: sql.Composable) -> list[tuple[Any, ...]]:

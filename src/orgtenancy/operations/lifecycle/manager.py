@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -18,6 +17,7 @@ from orgtenancy.operations.lifecycle.auditing import find_page
 from orgtenancy.operations.lifecycle.changing import ACTIONS, Changed, change
 from orgtenancy.operations.lifecycle.draining import drain
 from orgtenancy.operations.lifecycle.events import LifecycleEvents
+from orgtenancy.operations.twins import in_thread
 from orgtenancy.organizations import AuditEntry, Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.schemas import SchemaManager
@@ -25,27 +25,9 @@ from orgtenancy.schemas import SchemaManager
 if TYPE_CHECKING:
     from orgtenancy.operations.moving.mover import Moved, Mover
 
-P = ParamSpec("P")
-R = TypeVar("R")
-Owner = TypeVar("Owner")
-
 _FIRST_PAGE = PageRequest()
 
 logger = logging.getLogger("orgtenancy.lifecycle")
-
-
-def _in_thread(
-    method: Callable[Concatenate[Owner, P], R],
-) -> Callable[Concatenate[Owner, P], Coroutine[Any, Any, R]]:
-    """Return a method that does the same in a thread, with the context's actor and origin."""
-
-    async def call(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await asyncio.to_thread(method, self, *args, **kwargs)
-
-    call.__name__ = f"{method.__name__}_async"
-    call.__qualname__ = f"{method.__qualname__}_async"
-    call.__doc__ = f"Do what `{method.__name__}` does, in a thread, and keep the event loop free."
-    return call
 
 
 class Organizations(LifecycleEvents):
@@ -338,24 +320,24 @@ class Organizations(LifecycleEvents):
             since=since,
         )
 
-    get_async = _in_thread(get)
-    list_async = _in_thread(list)  # noqa: A003 - the method above is meant
-    suspend_async = _in_thread(suspend)
-    resume_async = _in_thread(resume)
-    fence_async = _in_thread(fence)
-    unfence_async = _in_thread(unfence)
-    archive_async = _in_thread(archive)
-    restore_async = _in_thread(restore)
-    purge_async = _in_thread(purge)
-    purge_due_async = _in_thread(purge_due)
-    rename_async = _in_thread(rename)
-    set_attributes_async = _in_thread(set_attributes)
-    link_async = _in_thread(link)
-    change_id_async = _in_thread(change_id)
-    move_async = _in_thread(move)
-    resume_move_async = _in_thread(resume_move)
-    undo_move_async = _in_thread(undo_move)
-    audit_async = _in_thread(audit)
+    get_async = in_thread(get)
+    list_async = in_thread(list)  # noqa: A003 - the method above is meant
+    suspend_async = in_thread(suspend)
+    resume_async = in_thread(resume)
+    fence_async = in_thread(fence)
+    unfence_async = in_thread(unfence)
+    archive_async = in_thread(archive)
+    restore_async = in_thread(restore)
+    purge_async = in_thread(purge)
+    purge_due_async = in_thread(purge_due)
+    rename_async = in_thread(rename)
+    set_attributes_async = in_thread(set_attributes)
+    link_async = in_thread(link)
+    change_id_async = in_thread(change_id)
+    move_async = in_thread(move)
+    resume_move_async = in_thread(resume_move)
+    undo_move_async = in_thread(undo_move)
+    audit_async = in_thread(audit)
 
     def _change(self, operation: str, organization_id: str, **given: Any) -> Organization:
         changed = self._locations.at(

@@ -17,8 +17,7 @@ from orgtenancy.errors import RevisionNotFound
 from orgtenancy.naming import new_role_name, spare_schema_name
 from orgtenancy.schemas import grants
 from orgtenancy.schemas.building import SchemaBuilder
-from orgtenancy.schemas.revisions import Heads, RevisionPath, Revisions, Stage
-from orgtenancy.schemas.revisions.paths import PlannedRevision
+from orgtenancy.schemas.revisions import Heads, RevisionPath, Revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +67,11 @@ def references(
 
 def path_to(revisions: Revisions, stamps: Heads) -> RevisionPath | None:
     """Return the path that makes a fresh schema with some stamps; None if there is no way."""
-    fresh = revisions.fresh_path()
-    if fresh.after == stamps:
-        return fresh
     try:
-        revisions.revisions_at(stamps)
+        way = revisions.fresh_path(stamps)
     except RevisionNotFound:
         return None
-    stages: list[Stage] = []
-    planned: list[PlannedRevision] = []
-    heads = Heads()
-    for stamp in sorted(stamps):
-        way = revisions.path(heads, stamp)
-        stages.extend(way.stages)
-        planned.extend(way.revisions)
-        heads = way.after
-    return RevisionPath(Heads(), heads, tuple(stages), tuple(planned)) if heads == stamps else None
+    return way if way.after == stamps else None
 
 
 def _build(

@@ -47,12 +47,18 @@ OnProgress = Callable[[JobProgress], None]
 DEFAULT_OPTIONS = JobOptions()
 
 
-class _TargetedOperation(Operation, Protocol):
+class TargetedOperation(Operation, Protocol):
+    """An operation that knows which schemas it is for."""
+
     def is_needed(self, connection: Connection) -> bool:
         """Return whether there is anything to do, without a look at each schema."""
 
     def targets(self, connection: Connection) -> list[Target]:
         """Return the schemas that the job is about."""
+
+
+#: Makes an operation on a placement, of what its job was asked for.
+MakeOperation = Callable[[Database, Mapping[str, Any]], TargetedOperation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ class Fleet:
     def __init__(self, database: Database, revisions: Revisions) -> None:
         self._database = database
         self._revisions = revisions
+        self._kinds: dict[str, MakeOperation] = {}
 
     def status(self) -> FleetStatus:
         """Return which revisions the fleet is at: one query over the registry."""
@@ -185,6 +192,37 @@ class Fleet:
         """
         operation = EachOrganization(self._database, function, organization_ids=organizations)
         parameters = {"organizations": organizations}
+        return self._start(operation, parameters, options, on_progress, cancel)
+
+    def register(self, kind: str, make: MakeOperation) -> None:
+        """Let there be jobs of a kind, which `run` begins and `resume` goes on with."""
+        self._kinds[kind] = make
+
+    def run(
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        *,
+        options: JobOptions = DEFAULT_OPTIONS,
+        on_progress: OnProgress = lambda progress: None,
+        cancel: Event | None = None,
+    ) -> Job | None:
+        """Run an operation of a registered kind, and return the job, or None if none is needed.
+
+        Args:
+            kind: Which kind.
+            parameters: What makes the operation, also at a resume, as JSON; `organizations`
+                among them, which are the only ones, or None.
+            options: Workers, waves, limits.
+            on_progress: Called after each schema.
+            cancel: Set it to stop: what is begun is finished.
+
+        Raises:
+            JobFailed: If some schemas were not done; the others were.
+            JobLocked: If another runner works on the placement.
+            OrganizationNotFound: If one of `organizations` does not exist.
+        """
+        operation = self._kinds[kind](self._database, parameters)
         return self._start(operation, parameters, options, on_progress, cancel)
 
     def resume(
@@ -300,12 +338,14 @@ class Fleet:
         if job.kind in ("migrate", "downgrade"):
             target = str(job.parameters["target"])
             return self._migration(target, job.kind == "downgrade", organizations, options)
+        if (make := self._kinds.get(job.kind)) is not None:
+            return make(self._database, job.parameters)
         function = find_object(job.kind)
         return EachOrganization(self._database, function, organization_ids=organizations)
 
     def _start(
         self,
-        operation: _TargetedOperation,
+        operation: TargetedOperation,
         parameters: Mapping[str, Any],
         options: JobOptions,
         on_progress: OnProgress,

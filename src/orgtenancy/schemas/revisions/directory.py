@@ -25,6 +25,8 @@ HEADS = "heads"
 BRANCHES = ","
 
 _Way: TypeAlias = Literal["fresh", "up", "down"]
+#: As Alembic writes it, or stamps.
+_Target: TypeAlias = str | tuple[str, ...]
 
 
 class Revisions:
@@ -43,7 +45,7 @@ class Revisions:
         _check(modules)
         self.modules = tuple(modules)
         self.settings = [module.settings for module in self.modules]
-        self._paths: dict[tuple[Heads, str, _Way], RevisionPath] = {}
+        self._paths: dict[tuple[Heads, _Target, _Way], RevisionPath] = {}
         self._lock = RLock()
 
     @cached_property
@@ -94,9 +96,21 @@ class Revisions:
             raise ConfigurationError(f"no module {module!r} is registered")
         return [script for script in self._scripts if self._owners[script.revision] == module]
 
-    def fresh_path(self) -> RevisionPath:
-        """Return the path that fills a schema which nobody uses yet: one transaction."""
-        return self._compiled(frozenset(), HEADS, "fresh")
+    def fresh_path(self, to: Heads | None = None, *, before: Heads = frozenset()) -> RevisionPath:
+        """Return the path that fills a schema which nobody uses yet: one transaction.
+
+        Args:
+            to: The stamps where it ends, if not at the newest revisions.
+            before: The stamps where it begins, if the schema is not empty.
+
+        Raises:
+            ConfigurationError: If a revision cannot be run.
+            RevisionNotFound: If no file has a stamp.
+        """
+        if to is None:
+            return self._compiled(before, HEADS, "fresh")
+        self._find(sorted(to))
+        return self._compiled(before, tuple(sorted(to)), "fresh")
 
     def path(self, before: Heads, target: str = HEADS, *, down: bool = False) -> RevisionPath:
         """Return the path from some stamps to a target; empty if a schema is there or past it.
@@ -195,7 +209,7 @@ class Revisions:
             )
         return [known[revision] for revision in revisions]
 
-    def _compiled(self, before: Heads, target: str, way: _Way) -> RevisionPath:
+    def _compiled(self, before: Heads, target: _Target, way: _Way) -> RevisionPath:
         with self._lock:
             key = before, target, way
             if key not in self._paths:
@@ -209,17 +223,19 @@ class Revisions:
                 )
             return self._paths[key]
 
-    def _steps(self, before: Heads, target: str, *, down: bool) -> list[RevisionStep]:
+    def _steps(self, before: Heads, target: _Target, *, down: bool) -> list[RevisionStep]:
         if not self.modules:
             return []
         _ = self.heads  # a tree that is none is told in our words
-        stamps: Any = tuple(sorted(before))  # Alembic's annotation has only one
+        # Alembic's annotations have only one.
+        stamps: Any = tuple(sorted(before))
+        given: Any = target
         try:
             if not down:
-                return self.directory._upgrade_revs(target, stamps)
-            if self._is_at_or_below(before, target):
+                return self.directory._upgrade_revs(given, stamps)
+            if self._is_at_or_below(before, given):
                 return []
-            return self.directory._downgrade_revs(target, stamps)
+            return self.directory._downgrade_revs(given, stamps)
         except CommandError as error:
             raise ConfigurationError(f"no way to {target!r}: {error}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from orgtenancy.errors import JobNotFound
 from orgtenancy.naming import CONTROL_PLACEMENT
@@ -12,7 +12,7 @@ from orgtenancy.registry.locations import Locations
 from orgtenancy.schemas.fleet import Fleet, FleetStatus, ItemStatus, Job, JobItem, JobOptions
 from orgtenancy.schemas.fleet.each import TransactionFunction
 from orgtenancy.schemas.fleet.jobs import JobStatus, parse_job_id
-from orgtenancy.schemas.fleet.manager import DEFAULT_OPTIONS, OnProgress
+from orgtenancy.schemas.fleet.manager import DEFAULT_OPTIONS, MakeOperation, OnProgress
 from orgtenancy.schemas.fleet.migrating import Step
 from orgtenancy.schemas.fleet.targets import RevisionGroup
 from orgtenancy.schemas.manager import SchemaManager
@@ -117,6 +117,33 @@ class SpreadFleet(Fleet):
             )
 
         return self._one_after_the_other(start, organizations, cancel)
+
+    def register(self, kind: str, make: MakeOperation) -> None:
+        """Let there be jobs of a kind on all placements."""
+        for fleet in self._fleets.values():
+            fleet.register(kind, make)
+
+    def run(
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        *,
+        options: JobOptions = DEFAULT_OPTIONS,
+        on_progress: OnProgress = lambda progress: None,
+        cancel: Event | None = None,
+    ) -> Job | None:
+        """Run an operation of a registered kind, as `Fleet.run` does on one placement."""
+
+        def start(fleet: Fleet, ids: Sequence[str] | None) -> Job | None:
+            return fleet.run(
+                kind,
+                {**parameters, "organizations": ids},
+                options=options,
+                on_progress=on_progress,
+                cancel=cancel,
+            )
+
+        return self._one_after_the_other(start, parameters["organizations"], cancel)
 
     def resume(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +13,7 @@ from orgtenancy.naming import CONTROL_PLACEMENT, validate_organization_id
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.pagination import Page, PageRequest
 from orgtenancy.registry import store
+from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.drift import DriftReport, RepairPlan, RepairReport
 from orgtenancy.schemas.manager import SchemaManager
 from orgtenancy.schemas.placing.choosing import Chooser
@@ -145,6 +147,23 @@ class SpreadSchemas(SchemaManager):
             manager.drop(organization_id, confirm=confirm, force=force)
 
         self.locations.at(organization_id, lambda database: drop(self._managers[database.name]))
+
+    @contextmanager
+    def making(
+        self, organization_id: str, attributes: Mapping[str, Any], placement: str | None
+    ) -> Iterator[SchemaBuilder]:
+        """Return a block in which other code makes an organization, on a placement of its own."""
+        validate_organization_id(organization_id)
+        if (found := self._placement_of(organization_id)) is not None:
+            raise OrganizationExists(
+                f"organization {organization_id!r} exists, on placement {found!r}",
+                organization_id=organization_id,
+                placement=found,
+            )
+        target = self._choose(attributes, placement)
+        with self._managers[target].making(organization_id, attributes, None) as builder:
+            yield builder
+        self._chooser.placed(target)
 
     def provisioned(self, organization: Organization) -> None:
         """Take note of an organization that was made, on whichever placement."""

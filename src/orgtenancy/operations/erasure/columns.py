@@ -1,0 +1,164 @@
+"""Which columns can hold a person's id, and how it stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from orgtenancy.errors import ConfigurationError
+from orgtenancy.modules import OrganizationModule
+
+
+class Shape(Enum):
+    """How a column holds ids."""
+
+    TEXT = auto()
+    UUID = auto()
+    JSON = auto()
+    TEXTS = auto()
+    UUIDS = auto()
+    NUMBERS = auto()
+    """Not at all: numbers, times, bytes and the like."""
+
+    OTHER = auto()
+    """In a way of its own, such as a composite: it can be searched, and not replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonColumn:
+    """A column that may hold a person's id.
+
+    Attributes:
+        schema: Its schema.
+        table: Its table.
+        name: Its name.
+        type: Its type, as the server writes it.
+        shape: How it holds ids.
+        is_declared: Whether a module, or the registry, says that it does.
+        condition: Which rows are the organization's.
+        prefix: Before the name of its table, for people.
+    """
+
+    schema: str
+    table: str
+    name: str
+    type: str
+    shape: Shape
+    is_declared: bool
+    condition: sql.Composable = field(default_factory=lambda: sql.SQL("true"))
+    prefix: str = ""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return f"{self.prefix}{self.table}.{self.name}"
+
+    @property
+    def relation(self) -> sql.Identifier:
+        """The qualified name of its table."""
+        return sql.Identifier(self.schema, self.table)
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its name."""
+        return sql.Identifier(self.name)
+
+    @property
+    def cast(self) -> sql.SQL:
+        """Its type, which the server wrote and quoted."""
+        return sql.SQL(self.type)
+
+
+# By the kind of the type below a domain or an array. What is computed from other columns follows
+# them.
+_COLUMNS = text("""
+    WITH RECURSIVE bases AS (
+        SELECT t.oid, t.oid AS base FROM pg_type t WHERE t.typtype <> 'd'
+      UNION ALL
+        SELECT d.oid, b.base FROM pg_type d JOIN bases b ON b.oid = d.typbasetype
+        WHERE d.typtype = 'd'
+    )
+    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+        CASE WHEN y.typcategory = 'A' THEN 'array of ' ELSE '' END || CASE
+            WHEN e.typcategory = 'S' THEN 'text'
+            WHEN e.typname = 'uuid' THEN 'uuid'
+            WHEN e.typname IN ('json', 'jsonb') THEN 'json'
+            WHEN e.typcategory IN ('B', 'D', 'E', 'G', 'I', 'N', 'R', 'T', 'V')
+                OR e.typname = 'bytea' THEN 'no words'
+            ELSE 'other' END
+    FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN bases b ON b.oid = a.atttypid
+    JOIN pg_type y ON y.oid = b.base
+    JOIN bases eb ON eb.oid = CASE WHEN y.typcategory = 'A' THEN y.typelem ELSE y.oid END
+    JOIN pg_type e ON e.oid = eb.base
+    WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p')
+        AND NOT c.relispartition AND a.attgenerated = ''
+    ORDER BY c.relname, a.attnum
+""")
+_SHAPES = {
+    "text": Shape.TEXT,
+    "uuid": Shape.UUID,
+    "json": Shape.JSON,
+    "array of text": Shape.TEXTS,
+    "array of uuid": Shape.UUIDS,
+    "no words": Shape.NUMBERS,
+    "array of no words": Shape.NUMBERS,
+}
+
+
+def columns_of(
+    connection: Connection, schema: str, modules: Iterable[OrganizationModule]
+) -> list[PersonColumn]:
+    """Return the columns of a schema that may hold a person's id.
+
+    Args:
+        connection: A connection of the owner, in a transaction that has entered the schema.
+        schema: The schema.
+        modules: What is in it; they say which columns do.
+
+    Raises:
+        ConfigurationError: If a module says so of a column that cannot.
+    """
+    declared = {
+        (table, column)
+        for module in modules
+        for table, columns in module.people.items()
+        for column in columns
+    }
+    given = {"schema": sql.Identifier(schema).as_string(None)}
+    found = [
+        PersonColumn(
+            schema=schema,
+            table=table,
+            name=name,
+            type=type_,
+            shape=_SHAPES.get(shape, Shape.OTHER),
+            is_declared=(table, name) in declared,
+        )
+        for table, name, type_, shape in connection.execute(_COLUMNS, given)
+    ]
+    for column in found:
+        if column.is_declared and column.shape in (Shape.NUMBERS, Shape.OTHER):
+            raise ConfigurationError(
+                f"{column.label} is said to hold people's ids, which its type {column.type} "
+                "cannot: text, uuid, arrays of them, json and jsonb can",
+                schema=schema,
+            )
+    return [column for column in found if column.shape is not Shape.NUMBERS]
+
+
+def pick(columns: Iterable[PersonColumn], labels: Iterable[str]) -> Mapping[str, PersonColumn]:
+    """Return those columns that are named as `table.column`.
+
+    Raises:
+        ConfigurationError: If there is no column of a name.
+    """
+    known = {column.label: column for column in columns}
+    if missing := sorted(set(labels) - known.keys()):
+        raise ConfigurationError(f"no column that can hold an id is called {', '.join(missing)}")
+    return {label: known[label] for label in labels}

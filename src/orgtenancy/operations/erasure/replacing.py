@@ -1,0 +1,100 @@
+"""Replacing a person's id by a pseudonym, the same one everywhere in an organization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from orgtenancy.operations.erasure.columns import PersonColumn, Shape
+from orgtenancy.operations.erasure.sought import (
+    JSON_PERSON,
+    JSON_PSEUDONYM,
+    PERSON,
+    PSEUDONYM,
+    WORD,
+)
+from orgtenancy.schemas import grants
+
+# What refers by an id, or is referred to by one.
+_FOREIGN_KEYS = text("""
+    SELECT t.relname, k.conname, pg_get_constraintdef(k.oid)
+    FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid
+    JOIN pg_class r ON r.oid = k.confrelid
+    WHERE t.relnamespace = to_regnamespace(:schema) AND k.contype = 'f' AND k.conparentid = 0
+        AND EXISTS (
+            SELECT FROM pg_attribute a
+            WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)
+                    AND t.relname || '.' || a.attname = ANY(:columns)
+                OR a.attrelid = k.confrelid AND a.attnum = ANY(k.confkey)
+                    AND r.relname || '.' || a.attname = ANY(:columns)
+        )
+    ORDER BY k.oid
+""")
+
+
+def replace(connection: Connection, column: PersonColumn, *, in_text: bool = False) -> int:
+    """Replace the id that is looked for in a column, and return in how many rows it stood.
+
+    Args:
+        connection: A connection of the owner, in a transaction that knows whom to `seek`.
+        column: The column.
+        in_text: Whether to replace it also where it is a word of a longer text.
+    """
+    name = column.identifier
+    if in_text:
+        value = sql.SQL("regexp_replace({}::text, {}, {}, 'g')").format(name, WORD, PSEUDONYM)
+        where = sql.SQL("{}::text ~ {}").format(name, WORD)
+    else:
+        match column.shape:
+            case Shape.TEXT | Shape.UUID:
+                value = PSEUDONYM
+                where = sql.SQL("{}::text = {}").format(name, PERSON)
+            case Shape.TEXTS | Shape.UUIDS:
+                value = sql.SQL("array_replace({}::text[], {}, {})").format(name, PERSON, PSEUDONYM)
+                where = sql.SQL("{} = ANY({}::text[])").format(PERSON, name)
+            case _:
+                value = sql.SQL("replace({}::text, {}, {})").format(
+                    name, JSON_PERSON, JSON_PSEUDONYM
+                )
+                where = sql.SQL("strpos({}::text, {}) > 0").format(name, JSON_PERSON)
+    statement = sql.SQL("UPDATE {} SET {} = ({})::{} WHERE {} AND {}").format(
+        column.relation, name, value, column.cast, where, column.condition
+    )
+    options = {"no_parameters": True}
+    return connection.exec_driver_sql(statement.as_string(None), execution_options=options).rowcount
+
+
+@contextmanager
+def without_foreign_keys(
+    connection: Connection, schema: str, columns: Iterable[PersonColumn]
+) -> Iterator[None]:
+    """Return a block in which nothing refers by some columns; it does so again behind it.
+
+    Args:
+        connection: A connection of the owner, in a transaction.
+        schema: The schema.
+        columns: The columns.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: If rows do not fit together at the end.
+    """
+    given = {
+        "schema": sql.Identifier(schema).as_string(None),
+        "columns": [column.label for column in columns],
+    }
+    away: list[sql.Composable] = []
+    back: list[sql.Composable] = []
+    for table, name, definition in connection.execute(_FOREIGN_KEYS, given):
+        alter = sql.SQL("ALTER TABLE {}").format(sql.Identifier(schema, table))
+        constraint = sql.Identifier(name)
+        away.append(sql.SQL("{} DROP CONSTRAINT {}").format(alter, constraint))
+        # The server wrote and quoted this definition.
+        back.append(
+            sql.SQL("{} ADD CONSTRAINT {} {}").format(alter, constraint, sql.SQL(definition))
+        )
+    grants.execute(connection, away)
+    yield
+    grants.execute(connection, [sql.SQL("SET CONSTRAINTS ALL IMMEDIATE"), *back])
