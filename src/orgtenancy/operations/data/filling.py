@@ -10,36 +10,39 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from orgtenancy.operations.data.tables import Table
+from orgtenancy.operations.data.tables import Table, query_relations
 from orgtenancy.schemas import grants
 
 # Of fewer bytes, an index is filled faster than it is dropped and made again.
 _LARGE = 1024 * 1024
 
 # Foreign keys go first and come back last: they rest on unique constraints of other tables.
-_CONSTRAINTS = text("""
+_CONSTRAINTS = query_relations("""
     SELECT t.relname, k.conname, k.contype::text, pg_get_constraintdef(k.oid)
-    FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid
-    WHERE t.relnamespace = to_regnamespace(:schema) AND k.conparentid = 0
+    FROM relations t JOIN pg_constraint k ON k.conrelid = t.oid
+    WHERE k.conparentid = 0
         AND (k.contype = 'f' OR k.contype IN ('u', 'x') AND t.relname = ANY(:large))
     ORDER BY k.contype <> 'f', k.oid
 """)
 
-_INDEXES = text("""
+_INDEXES = query_relations("""
     SELECT c.relname, pg_get_indexdef(i.indexrelid)
-    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
-    WHERE t.relnamespace = to_regnamespace(:schema) AND t.relname = ANY(:large)
+    FROM relations t JOIN pg_index i ON i.indrelid = t.oid JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE t.relname = ANY(:large)
         AND NOT i.indisprimary
-        AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
+        AND NOT EXISTS (
+            SELECT FROM pg_constraint k
+            WHERE k.conrelid = i.indrelid AND k.conindid = i.indexrelid
+        )
     ORDER BY i.indexrelid
 """)
 
-_TRIGGERS = text("""
+_TRIGGERS = query_relations("""
     SELECT t.relname, g.tgname, g.tgenabled::text
-    FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid
-    WHERE t.relnamespace = to_regnamespace(:schema) AND NOT g.tgisinternal
+    FROM relations t JOIN pg_trigger g ON g.tgrelid = t.oid
+    WHERE NOT g.tgisinternal
         AND g.tgenabled <> 'D' AND g.tgparentid = 0
 """)
 _ENABLE = {"O": sql.SQL("ENABLE"), "R": sql.SQL("ENABLE REPLICA"), "A": sql.SQL("ENABLE ALWAYS")}

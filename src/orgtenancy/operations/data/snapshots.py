@@ -18,7 +18,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import OrganizationBusy, OrganizationNotFound
-from orgtenancy.operations.data.tables import Table, enter, tables_of
+from orgtenancy.operations.data.tables import Table, enter, query_relations, tables_of
 from orgtenancy.organizations import Organization
 from orgtenancy.schemas import grants
 from orgtenancy.schemas.waiting import patiently
@@ -32,11 +32,9 @@ _BEGIN = sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 # How long an attempt waits for a lock.
 _LIMIT = sql.SQL("SET LOCAL lock_timeout TO '1s'")
 
-_NAMES = text("""
-    SELECT c.relname FROM pg_class c
-    WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p')
-        AND NOT c.relispartition
-    ORDER BY c.relname
+_NAMES = query_relations("""
+    SELECT relname FROM relations WHERE relkind IN ('r', 'p') AND NOT relispartition
+    ORDER BY relname
 """)
 _SCHEMA_EXISTS = text("SELECT to_regnamespace(:schema) IS NOT NULL")
 

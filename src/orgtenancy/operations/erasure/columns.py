@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from orgtenancy.errors import ConfigurationError
 from orgtenancy.modules import OrganizationModule
+from orgtenancy.operations.data.tables import query_relations
 
 
 class Shape(Enum):
@@ -75,30 +76,32 @@ class PersonColumn:
 
 # By the kind of the type below a domain or an array. What is computed from other columns follows
 # them.
-_COLUMNS = text("""
-    WITH RECURSIVE bases AS (
-        SELECT t.oid, t.oid AS base FROM pg_type t WHERE t.typtype <> 'd'
-      UNION ALL
-        SELECT d.oid, b.base FROM pg_type d JOIN bases b ON b.oid = d.typbasetype
-        WHERE d.typtype = 'd'
+_COLUMNS = query_relations("""
+    , columns AS (
+        SELECT c.relname, a.attname, a.attnum, a.atttypid, a.atttypmod
+        FROM relations c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+            AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+    ), bases AS (
+        SELECT DISTINCT atttypid AS type, atttypid AS base, false AS is_array FROM columns
+      UNION
+        SELECT b.type, CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.typelem END,
+            b.is_array OR d.typtype <> 'd'
+        FROM bases b JOIN pg_type d ON d.oid = b.base
+        WHERE d.typtype = 'd' OR d.typcategory = 'A'
     )
-    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
-        CASE WHEN y.typcategory = 'A' THEN 'array of ' ELSE '' END || CASE
-            WHEN e.typcategory = 'S' THEN 'text'
-            WHEN e.typname = 'uuid' THEN 'uuid'
-            WHEN e.typname IN ('json', 'jsonb') THEN 'json'
-            WHEN e.typcategory IN ('B', 'D', 'E', 'G', 'I', 'N', 'R', 'T', 'V')
-                OR e.typname = 'bytea' THEN 'no words'
+    SELECT c.relname, c.attname, format_type(c.atttypid, c.atttypmod),
+        CASE WHEN b.is_array THEN 'array of ' ELSE '' END || CASE
+            WHEN t.typcategory = 'S' THEN 'text'
+            WHEN t.typname = 'uuid' THEN 'uuid'
+            WHEN t.typname IN ('json', 'jsonb') THEN 'json'
+            WHEN t.typcategory IN ('B', 'D', 'E', 'G', 'I', 'N', 'R', 'T', 'V')
+                OR t.typname = 'bytea' THEN 'no words'
             ELSE 'other' END
-    FROM pg_class c
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    JOIN bases b ON b.oid = a.atttypid
-    JOIN pg_type y ON y.oid = b.base
-    JOIN bases eb ON eb.oid = CASE WHEN y.typcategory = 'A' THEN y.typelem ELSE y.oid END
-    JOIN pg_type e ON e.oid = eb.base
-    WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p')
-        AND NOT c.relispartition AND a.attgenerated = ''
-    ORDER BY c.relname, a.attnum
+    FROM columns c
+    JOIN bases b ON b.type = c.atttypid
+    JOIN pg_type t ON t.oid = b.base AND t.typtype <> 'd' AND t.typcategory <> 'A'
+    ORDER BY c.relname, c.attnum
 """)
 _SHAPES = {
     "text": Shape.TEXT,

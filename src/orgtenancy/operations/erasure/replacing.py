@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from orgtenancy.operations.data.tables import query_relations
 from orgtenancy.operations.erasure.columns import PersonColumn, Shape
 from orgtenancy.operations.erasure.sought import (
     JSON_PERSON,
@@ -19,11 +20,11 @@ from orgtenancy.operations.erasure.sought import (
 from orgtenancy.schemas import grants
 
 # What refers by an id, or is referred to by one.
-_FOREIGN_KEYS = text("""
+_FOREIGN_KEYS = query_relations("""
     SELECT t.relname, k.conname, pg_get_constraintdef(k.oid)
-    FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid
+    FROM relations t JOIN pg_constraint k ON k.conrelid = t.oid
     JOIN pg_class r ON r.oid = k.confrelid
-    WHERE t.relnamespace = to_regnamespace(:schema) AND k.contype = 'f' AND k.conparentid = 0
+    WHERE k.contype = 'f' AND k.conparentid = 0
         AND EXISTS (
             SELECT FROM pg_attribute a
             WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)
