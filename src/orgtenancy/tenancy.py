@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import URL, Engine
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from orgtenancy.blocks import ControlBlock, OrganizationBlock, SessionBlock
 from orgtenancy.database.engines import Database
 from orgtenancy.modules import OrganizationModule
+from orgtenancy.operations.adoption import Adoption, AdoptionMapping
 from orgtenancy.operations.lifecycle import Organizations
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.directory import OrganizationDirectory
@@ -128,6 +130,25 @@ class Tenancy:
         an organization are out of its reach.
         """
         return ControlBlock(self._database)
+
+    def adoption(self, mapping: AdoptionMapping | Path | str) -> Adoption:
+        """Return what moves the organizations of a shared schema into schemas of their own.
+
+        Args:
+            mapping: What becomes of the shared schema, or the TOML file that says so.
+
+        Raises:
+            ConfigurationError: If the file is no mapping.
+        """
+        if not isinstance(mapping, AdoptionMapping):
+            mapping = AdoptionMapping.load(mapping)
+        return Adoption(
+            self._database,
+            self.schemas,
+            mapping,
+            on_change=self._forget,
+            on_adopted=self.organizations.tell_adopted,
+        )
 
     def run(
         self, function: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs

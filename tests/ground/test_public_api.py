@@ -39,6 +39,7 @@ PUBLIC = [
 
 TENANCY = [
     "aclose",
+    "adoption",
     "async_engine",
     "close",
     "control_session",
@@ -119,7 +120,9 @@ def test_the_methods_of_the_objects_a_host_holds_are_exactly_these() -> None:
     assert members(orgtenancy.Tenancy) == TENANCY
     assert members(orgtenancy.SchemaManager) == SCHEMA_MANAGER
     twins = [f"{name}_async" for name in ORGANIZATIONS]
-    assert members(Organizations) == sorted([*ORGANIZATIONS, *twins, "tell_provisioned"])
+    assert members(Organizations) == sorted(
+        [*ORGANIZATIONS, *twins, "tell_adopted", "tell_provisioned"]
+    )
 
 
 def test_every_public_name_is_documented() -> None:
