@@ -21,7 +21,7 @@ from sqlalchemy import Connection, NullPool
 from orgtenancy import Tenancy
 from orgtenancy.community import community
 from orgtenancy.naming import new_role_name, spare_schema_name
-from orgtenancy.operations.adoption import Adoption
+from orgtenancy.operations.adoption import Adoption, AdoptionOptions
 from orgtenancy.operations.adoption.filling import insert, source_digests, target_digests
 from orgtenancy.operations.adoption.planning import fresh
 from orgtenancy.operations.adoption.resolving import Resolved
@@ -106,7 +106,7 @@ def _adopt(adoption: Adoption, tenancy: Tenancy, each: int) -> Turn:
     ids = [shared.slug(int(key)) for key in _keys(each)]
 
     def turn(number: int) -> float:
-        done = adoption.run(ids, workers=1).organizations
+        done = adoption.run(ids, options=AdoptionOptions(workers=1)).organizations
         for one in done:
             tenancy.schemas.drop(one.id, confirm=one.id, force=True)
         return sum(one.seconds for one in done) / each

@@ -5,6 +5,7 @@ and switched: from one commit on its rows live here, and PostgreSQL refuses late
 source. What is counted and compared is every row, on both sides.
 """
 
+from orgtenancy.operations.adoption.findings import Finding, FindingKind, Severity
 from orgtenancy.operations.adoption.keys import uuid_of
 from orgtenancy.operations.adoption.manager import Adoption
 from orgtenancy.operations.adoption.mapping import (
@@ -21,21 +22,20 @@ from orgtenancy.operations.adoption.reports import (
     AdoptionProgress,
     AdoptionReport,
     AdoptionState,
-    Finding,
-    FindingKind,
     FinishReport,
     OrganizationPlan,
-    Severity,
     TableDifference,
     TablePlan,
     VerifiedOrganization,
     VerifyReport,
 )
+from orgtenancy.operations.adoption.running import AdoptionOptions
 
 __all__ = [
     "AdoptedOrganization",
     "Adoption",
     "AdoptionMapping",
+    "AdoptionOptions",
     "AdoptionPlan",
     "AdoptionProgress",
     "AdoptionReport",

@@ -7,11 +7,14 @@ from typing import TypeAlias
 
 from psycopg import sql
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from orgtenancy.operations.adoption.catalog import ForeignKey, UniqueIndex
-from orgtenancy.operations.adoption.reports import Finding, FindingKind, Severity
+from orgtenancy.operations.adoption.findings import Finding, FindingKind, Severity
+from orgtenancy.operations.adoption.keys import LARGEST
 from orgtenancy.operations.adoption.tables import KEY, ORGANIZATION, AdoptedTable
 from orgtenancy.operations.data.tables import fetch
+from orgtenancy.schemas.fleet.workers import told
 
 #: How many keys a finding has at the most.
 MAX_KEYS = 20
@@ -65,14 +68,44 @@ def find_broken(
         rows: Which rows are looked at.
     """
     for table in tables:
-        yield from _find_rule_breakers(connection, table, rows)
-        for index in table.target.uniques:
-            if not _is_unique_there(table, index):
-                yield from _find_duplicates(connection, table, index, rows)
-        for key in table.target.foreign_keys:
-            parent = next((t for t in tables if t.into.name == key.table), None)
-            if not _is_on_the_way(table, key, parent):
-                yield from _find_dangling(connection, table, key, parent, rows)
+        found: list[Finding] = []
+        try:
+            with connection.begin_nested():
+                found.extend(_find_unordered(connection, table))
+            with connection.begin_nested():
+                found.extend(_find_broken(connection, table, tables, rows))
+        except DBAPIError as error:  # a value that is no value of the type here
+            if not found:
+                message = f"its rows cannot be read as those of here: {told(error)}"
+                found.append(_problem(FindingKind.TYPE, table, message, 0, []))
+        yield from found
+
+
+def _find_broken(
+    connection: Connection, table: AdoptedTable, tables: Sequence[AdoptedTable], rows: Rows
+) -> Iterator[Finding]:
+    yield from _find_rule_breakers(connection, table, rows)
+    for index in table.target.uniques:
+        if not _is_unique_there(table, index):
+            yield from _find_duplicates(connection, table, index, rows)
+    for key in table.target.foreign_keys:
+        parent = next((t for t in tables if t.into.name == key.table), None)
+        if not _is_on_the_way(table, key, parent):
+            yield from _find_dangling(connection, table, key, parent, rows)
+
+
+def _find_unordered(connection: Connection, table: AdoptedTable) -> Iterator[Finding]:
+    """Yield the keys that are no number which a UUID can begin with."""
+    if table.ordered_key is None:
+        return
+    column = sql.Identifier(table.ordered_key)
+    statement = sql.SQL(
+        "SELECT count(*) OVER (), {0}::text FROM {1} WHERE {0} < 0 OR {0} >= {2} LIMIT {3}"
+    ).format(column, table.source.table.rows, sql.Literal(LARGEST), MAX_KEYS)
+    if found := fetch(connection, statement):
+        message = "its key is not between 0 and 2^48 - 1, and cannot be ordered"
+        keys = [(None, key) for _, key in found]
+        yield _problem(FindingKind.KEY, table, message, found[0][0], keys)
 
 
 def _told_left_over(kind: FindingKind, table: AdoptedTable) -> str:

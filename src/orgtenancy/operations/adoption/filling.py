@@ -23,7 +23,6 @@ from orgtenancy.operations.data.digests import (
 )
 from orgtenancy.operations.data.filling import filling
 from orgtenancy.operations.data.tables import fetch, refresh_views
-from orgtenancy.schemas import grants
 
 _ROW_HEAD = 24  # bytes of a row, beside its values
 

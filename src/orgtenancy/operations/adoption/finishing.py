@@ -12,9 +12,10 @@ from orgtenancy.errors import AdoptionRefused
 from orgtenancy.operations.adoption import fencing, journal
 from orgtenancy.operations.adoption.checking import find_left_over
 from orgtenancy.operations.adoption.filling import source_digests
+from orgtenancy.operations.adoption.findings import Finding
 from orgtenancy.operations.adoption.mapping import AdoptionMapping
 from orgtenancy.operations.adoption.organizations import SourceOrganization, read_organizations
-from orgtenancy.operations.adoption.reports import AdoptionState, Finding, FinishReport
+from orgtenancy.operations.adoption.reports import AdoptionState, FinishReport
 from orgtenancy.operations.adoption.resolving import Resolved
 from orgtenancy.operations.adoption.tables import AdoptedTable
 from orgtenancy.operations.adoption.verifying import written_since

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from psycopg import sql
 
-_LARGEST = 2**48
+#: One more than the largest number that a UUID can begin with.
+LARGEST = 2**48
 
 
 def uuid_of(namespace: UUID, table: str, key: str | int | UUID, *, ordered: bool = False) -> UUID:
@@ -30,7 +31,7 @@ def uuid_of(namespace: UUID, table: str, key: str | int | UUID, *, ordered: bool
     if not ordered:
         return UUID(f"{digest[:12]}8{digest[13:16]}8{digest[17:32]}")
     number = int(key)
-    if not 0 <= number < _LARGEST:
+    if not 0 <= number < LARGEST:
         raise ValueError(f"{number} is not between 0 and 2^48 - 1")
     return UUID(f"{number:012x}8{digest[1:4]}8{digest[5:20]}")
 

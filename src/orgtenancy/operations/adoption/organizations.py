@@ -12,8 +12,9 @@ from sqlalchemy import Connection, or_, select
 from orgtenancy.errors import InvalidOrganizationId
 from orgtenancy.naming import SCHEMA_PREFIX, validate_organization_id
 from orgtenancy.operations.adoption import journal
+from orgtenancy.operations.adoption.findings import Finding, FindingKind, Severity
 from orgtenancy.operations.adoption.mapping import AdoptionMapping
-from orgtenancy.operations.adoption.reports import AdoptionState, Finding, FindingKind, Severity
+from orgtenancy.operations.adoption.reports import AdoptionState
 from orgtenancy.operations.adoption.resolving import Resolved
 from orgtenancy.operations.data.tables import fetch
 from orgtenancy.registry.tables import organizations as registered

@@ -22,15 +22,13 @@ from orgtenancy.naming import new_role_name, spare_schema_name
 from orgtenancy.operations.adoption.checking import find_broken, find_left_over
 from orgtenancy.operations.adoption.copying import ONE_MOMENT
 from orgtenancy.operations.adoption.filling import fill
+from orgtenancy.operations.adoption.findings import Finding, FindingKind, Severity
 from orgtenancy.operations.adoption.mapping import AdoptionMapping
 from orgtenancy.operations.adoption.organizations import SourceOrganization, read_organizations
 from orgtenancy.operations.adoption.reports import (
     AdoptionPlan,
     AdoptionState,
-    Finding,
-    FindingKind,
     OrganizationPlan,
-    Severity,
     TablePlan,
 )
 from orgtenancy.operations.adoption.resolving import Resolved, resolve

@@ -2,123 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from orgtenancy.operations.adoption.findings import Finding, Severity, told_keys
 from orgtenancy.operations.data.digests import Digest
 
 
 class _Report(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class Severity(StrEnum):
-    """What a finding stands in the way of."""
-
-    PROBLEM = "problem"
-    """Of the adoption, or of that of an organization."""
-
-    LEFT_OVER = "left_over"
-    """Of the end: rows that are nobody's stay in the source."""
-
-    WARNING = "warning"
-    """Of nothing, but it may take long."""
-
-    NOTE = "note"
-    """Of nothing."""
-
-
-class FindingKind(StrEnum):
-    """What a finding is about."""
-
-    AMBIGUOUS_WAY = "ambiguous_way"
-    """Several foreign keys of a table lead to an organization."""
-
-    NO_WAY = "no_way"
-    """Nothing leads from a table to an organization."""
-
-    UNKNOWN_NAME = "unknown_name"
-    """The mapping names what is not there."""
-
-    UNMAPPED_TABLE = "unmapped_table"
-    """A table of the source goes nowhere."""
-
-    UNMAPPED_COLUMN = "unmapped_column"
-    """A column of the source goes nowhere."""
-
-    WITHOUT_SOURCE = "without_source"
-    """A table here gets no rows, or a column the default of its own."""
-
-    NOTHING_GIVEN = "nothing_given"
-    """A column that must not be NULL gets nothing."""
-
-    TYPE = "type"
-    """A column gets values of another type."""
-
-    KEY = "key"
-    """The rows of a table cannot be told apart, or its keys cannot become what they should."""
-
-    NOT_OWNED = "not_owned"
-    """The owner of the schemas does not own a table of the source."""
-
-    NO_INDEX = "no_index"
-    """To find the rows of one organization, all rows of a table are read."""
-
-    ORGANIZATION_ID = "organization_id"
-    """An organization's id is none, or belongs to another one."""
-
-    ORPHAN = "orphan"
-    """The row that a row belongs to is missing, and so its organization."""
-
-    WITHOUT_ORGANIZATION = "without_organization"
-    """A row has no organization."""
-
-    UNKNOWN_ORGANIZATION = "unknown_organization"
-    """A row's organization is none of those that there are."""
-
-    DUPLICATE_KEY = "duplicate_key"
-    """Rows of one organization have the same key here."""
-
-    MISSING_VALUE = "missing_value"
-    """A value is NULL that must not be NULL here."""
-
-    BROKEN_RULE = "broken_rule"
-    """A row breaks a CHECK constraint here."""
-
-    BROKEN_REFERENCE = "broken_reference"
-    """A row refers to one that its organization does not have."""
-
-    TRIAL = "trial"
-    """PostgreSQL refused the rows of an organization that was tried."""
-
-
-class Finding(_Report):
-    """Something that is worth knowing before it happens.
-
-    Attributes:
-        kind: What it is about.
-        severity: What it stands in the way of.
-        table: The table of the source, or the one here; None if it is about none.
-        message: All of it, for people.
-        rows: How many rows.
-        keys: Keys of some of them, as they are in the source.
-        organizations: The keys of organizations that it keeps, as far as known.
-    """
-
-    kind: FindingKind
-    severity: Severity
-    table: str | None
-    message: str
-    rows: int = 0
-    keys: tuple[str, ...] = ()
-    organizations: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        where = "" if self.table is None else f"{self.table}: "
-        return f"{where}{self.message}{_told_keys(self.rows, self.keys)}"
 
 
 class AdoptionState(StrEnum):
@@ -231,12 +126,10 @@ class AdoptionReport(_Report):
 
     Attributes:
         organizations: For which organizations.
-        failed: Why others were not done, by their ids.
         left_over: The rows that are nobody's, and stay in the source.
     """
 
     organizations: tuple[AdoptedOrganization, ...]
-    failed: Mapping[str, str]
     left_over: tuple[Finding, ...]
 
 
@@ -271,7 +164,7 @@ class TableDifference(_Report):
             ("extra", self.extra, self.extra_keys),
             ("changed", self.changed, self.changed_keys),
         )
-        told = [f"{name}{_told_keys(rows, keys)}" for name, rows, keys in parts if rows]
+        told = [f"{name}{told_keys(rows, keys)}" for name, rows, keys in parts if rows]
         return f"{self.table}: {'; '.join(told)}"
 
 
@@ -355,10 +248,3 @@ class AdoptionProgress(_Report):
     failed: int
     label: str | None = None
     error: str | None = None
-
-
-def _told_keys(rows: int, keys: Sequence[str]) -> str:
-    if not rows:
-        return ""
-    more = ", …" if rows > len(keys) else ""
-    return f" ({rows} rows: {', '.join(keys)}{more})" if keys else f" ({rows} rows)"

@@ -15,8 +15,8 @@ from orgtenancy.operations.adoption.catalog import (
     read_casts,
     read_tables,
 )
+from orgtenancy.operations.adoption.findings import Finding, FindingKind, Severity
 from orgtenancy.operations.adoption.mapping import XMIN, AdoptionMapping, KeyRule, TableMapping
-from orgtenancy.operations.adoption.reports import Finding, FindingKind, Severity
 from orgtenancy.operations.adoption.routes import Route, Routes, Unreachable
 from orgtenancy.operations.adoption.tables import AdoptedTable, Value
 from orgtenancy.operations.adoption.values import Impossible, Values
@@ -150,6 +150,11 @@ class _Resolver:
             route=route,
             parents=tuple(self._source[hop.table] for hop in route.hops),
             changed_by=declared.changed_by,
+            ordered_key=(
+                source.table.key[0]
+                if declared.keys is KeyRule.ORDERED_UUID and len(source.table.key) == 1
+                else None
+            ),
         )
         if not table.has_index and table.source.rows:
             self._add_finding(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orgtenancy.operations.adoption.catalog import TableInfo
+from orgtenancy.operations.adoption.findings import Finding, FindingKind, Severity
 from orgtenancy.operations.adoption.mapping import AdoptionMapping, TableMapping, Via
-from orgtenancy.operations.adoption.reports import Finding, FindingKind, Severity
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+
 from orgtenancy.context import acting, current_actor, current_origin
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ConfigurationError, JobLocked
@@ -37,14 +39,27 @@ _FIRST_DELAY = 0.1  # seconds before the second attempt; doubled before each lat
 _RENEW_AFTER = 200  # organizations: a backend keeps the catalog entries of each of them
 
 
+class AdoptionOptions(BaseModel):
+    """How an adoption goes through the organizations.
+
+    Attributes:
+        workers: Organizations worked on at the same time, each over a connection of its own.
+        max_failures: More failed ones than this, and no other is begun.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: PositiveInt = 2
+    max_failures: NonNegativeInt = 10
+
+
 class Run(Generic[T]):
     """Does the same for each of some organizations.
 
     Args:
         database: Where the source is.
         title: What is done, for people.
-        workers: Organizations worked on at the same time.
-        max_failures: More failed ones than this, and no other is begun.
+        options: Workers and limits.
         on_progress: Called after each organization, by one thread at a time.
         cancel: Set by whoever wants it to stop: what is begun is finished.
 
@@ -57,17 +72,15 @@ class Run(Generic[T]):
         self,
         database: Database,
         title: str,
-        *,
-        workers: int,
-        max_failures: int,
+        options: AdoptionOptions,
         on_progress: OnProgress,
         cancel: Event | None,
     ) -> None:
         self.results: list[T] = []
         self.failed: dict[str, str] = {}
         self._database = database
-        self._title, self._number = title, workers
-        self._max_failures, self._on_progress = max_failures, on_progress
+        self._title, self._options = title, options
+        self._on_progress = on_progress
         self._cancel = cancel or Event()
         self._halted = False
         self._telling = Lock()
@@ -82,8 +95,9 @@ class Run(Generic[T]):
             waiting.put(one)
         self._total = len(found)
         self._tell()
-        with ThreadPoolExecutor(self._number, "orgtenancy-adoption") as threads:
-            futures = [threads.submit(self._work_off, waiting, work) for _ in range(self._number)]
+        number = self._options.workers
+        with ThreadPoolExecutor(number, "orgtenancy-adoption") as threads:
+            futures = [threads.submit(self._work_off, waiting, work) for _ in range(number)]
             try:
                 for future in futures:
                     future.result()
@@ -128,7 +142,7 @@ class Run(Generic[T]):
             attempt += 1
 
     def _should_stop(self) -> bool:
-        too_many = len(self.failed) > self._max_failures
+        too_many = len(self.failed) > self._options.max_failures
         return self._halted or self._cancel.is_set() or too_many
 
     def _tell(self, label: str | None = None, error: str | None = None) -> None:

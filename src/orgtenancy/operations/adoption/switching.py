@@ -117,7 +117,6 @@ def switch(
 
 def revert(
     connection: Connection,
-    database: Database,
     mapping: AdoptionMapping,
     tables: Sequence[AdoptedTable],
     key: str,
@@ -126,7 +125,6 @@ def revert(
 
     Args:
         connection: A connection of the owner, in no transaction.
-        database: Where the organization is, fenced.
         mapping: What is declared.
         tables: The tables, in its schema.
         key: How the source knows the organization.

@@ -46,6 +46,7 @@ class AdoptedTable:
         route: How its rows are known to be an organization's.
         parents: The tables along the route.
         changed_by: How changed rows are found.
+        ordered_key: The column whose numbers become the beginning of a UUID, if one does.
     """
 
     source: TableInfo
@@ -54,6 +55,7 @@ class AdoptedTable:
     route: Route
     parents: tuple[TableInfo, ...]
     changed_by: str | None
+    ordered_key: str | None = None
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from orgtenancy.operations.adoption.catalog import Casts, ColumnInfo, TableInfo
+from orgtenancy.operations.adoption.findings import FindingKind
 from orgtenancy.operations.adoption.keys import uuid_expression
 from orgtenancy.operations.adoption.mapping import (
     AdoptionMapping,
@@ -16,7 +17,6 @@ from orgtenancy.operations.adoption.mapping import (
     KeyRule,
     TableMapping,
 )
-from orgtenancy.operations.adoption.reports import FindingKind
 from orgtenancy.operations.adoption.tables import ROW, Value
 
 _UUID, _UUIDS = 2950, 2951  # the numbers of the types
