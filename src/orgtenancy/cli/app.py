@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orgtenancy.cli import drift, jobs, logto, migrate, module, org, spares
+from orgtenancy.cli import adopt, drift, jobs, logto, migrate, module, org, spares
 from orgtenancy.cli.audit import audit
 from orgtenancy.cli.context import Source, origin, source_var
 from orgtenancy.cli.doctor import doctor
@@ -32,6 +32,7 @@ app.add_typer(migrate.app, name="migrate")
 app.add_typer(spares.app, name="spares")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(drift.app, name="drift")
+app.add_typer(adopt.app, name="adopt")
 app.add_typer(logto.app, name="logto")
 app.command()(audit)
 app.command()(doctor)

@@ -25,7 +25,7 @@ from orgtenancy.operations.adoption.filling import (
 from orgtenancy.operations.adoption.journal import Moment
 from orgtenancy.operations.adoption.mapping import XMIN
 from orgtenancy.operations.adoption.tables import ROW, AdoptedTable
-from orgtenancy.operations.data.digests import Digest, row_hash
+from orgtenancy.operations.data.digests import Digests, row_hash
 from orgtenancy.operations.data.filling import filling
 
 # A transaction writes the time at which it began, and commits later.
@@ -40,7 +40,7 @@ def catch_up(
     key: str,
     schema: str,
     since: Moment,
-) -> tuple[dict[str, Digest], int]:
+) -> tuple[Digests, int]:
     """Bring the changes of an organization along, and return the digests of both sides.
 
     Args:
@@ -57,19 +57,22 @@ def catch_up(
         AdoptionMismatch: If the sides differ all the same.
         sqlalchemy.exc.IntegrityError: If the rows do not fit together, or break a rule.
     """
-    written = 0
-    if noted := [table for table in tables if table.changed_by is not None]:
-        with filling(connection, schema, []):
-            written += sum(_bring_noted(connection, table, key, since) for table in noted)
-    there = source_digests(connection, tables, key)
-    different = different_tables(there, target_digests(connection, tables))
-    if different:
-        others = [table for table in tables if table.into.name in different]
-        with filling(connection, schema, []):
-            written += sum(_bring_compared(connection, table, key) for table in others)
-    if written:
-        complete(connection, tables, schema)
-        check_same(there, target_digests(connection, tables), key, schema)
+    noted = [table for table in tables if table.changed_by is not None]
+    there: Digests | None = None
+    if not noted:
+        there = source_digests(connection, tables, key)
+        if not different_tables(there, target_digests(connection, tables)):
+            return there, 0
+    # One block for all tables: only together do they fit together.
+    with filling(connection, schema, []):
+        written = sum(_bring_noted(connection, table, key, since) for table in noted)
+        there = there or source_digests(connection, tables, key)
+        different = different_tables(there, target_digests(connection, tables))
+        for table in tables:
+            if table.into.name in different:
+                written += _bring_compared(connection, table, key)
+    complete(connection, tables, schema)
+    check_same(there, target_digests(connection, tables), key, schema)
     return there, written
 
 

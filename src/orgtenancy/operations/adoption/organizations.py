@@ -85,15 +85,11 @@ def _rows(
         ).format(sql.Literal(declared.prefix), sql.SQL(" UNION ").join(columns))
     else:
         key, id_ = sql.Identifier(declared.key), sql.Identifier(declared.id or declared.key)
-        name = (
-            sql.SQL("{}::text").format(sql.Identifier(declared.name))
-            if declared.name
-            else sql.SQL("{} || {}::text").format(sql.Literal(declared.prefix), id_)
-        )
+        name = sql.Identifier(declared.name) if declared.name else sql.NULL
         statement = sql.SQL(
-            "SELECT {0}::text, coalesce({1}::text, ''), coalesce({2}, {0}::text) FROM {3} "
-            "WHERE {0} IS NOT NULL"
-        ).format(key, id_, name, resolved.known.table.rows)
+            "SELECT {0}::text, coalesce({1}::text, ''), coalesce({2}::text, {3} || {1}::text, '') "
+            "FROM {4} WHERE {0} IS NOT NULL"
+        ).format(key, id_, name, sql.Literal(declared.prefix), resolved.known.table.rows)
     return [(str(key), str(id_), str(name)) for key, id_, name in fetch(connection, statement)]
 
 

@@ -35,12 +35,22 @@ $$
 
 # A transaction whose snapshot is older than a switch would not see it. Each switch changes the
 # row of its source, which such a transaction then cannot lock: it has to begin again (40001).
+# The lock ends with the block's subtransaction, so that no switch waits for other organizations.
 SEE_SWITCHES = """
 CREATE FUNCTION orgtenancy.see_switches(p_source text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        PERFORM FROM orgtenancy.adoptions WHERE source = p_source FOR KEY SHARE;
+        BEGIN
+            PERFORM FROM orgtenancy.adoptions WHERE source = p_source FOR SHARE;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'the adoption of % began after this transaction', p_source
+                    USING ERRCODE = 'serialization_failure';
+            END IF;
+            RAISE EXCEPTION USING ERRCODE = 'OT006';
+        EXCEPTION WHEN SQLSTATE 'OT006' THEN
+            NULL;
+        END;
     END IF;
 END
 $$

@@ -229,3 +229,9 @@ class JobProgress:
     label: str | None = None
     status: ItemStatus | None = None
     error: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What is done, for people."""
+        wave = f", wave {self.wave + 1} of {self.waves}" if self.waves > 1 else ""
+        return f"job {self.job_id} ({self.kind}){wave}"
