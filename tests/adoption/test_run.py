@@ -20,6 +20,7 @@ from orgtenancy.operations.adoption import AdoptionOptions, AdoptionState, filli
 from orgtenancy.operations.adoption.running import alone
 from orgtenancy.operations.adoption.tables import AdoptedTable
 from orgtenancy.operations.data.digests import Digest
+from orgtenancy.organizations import LifecycleEvent
 from tests.adoption.worlds import World
 
 
@@ -74,7 +75,7 @@ def test_what_depends_on_rows_comes_along(world: World) -> None:
 
 
 def test_a_copy_is_closed_until_it_is_switched(world: World) -> None:
-    told = []
+    told: list[LifecycleEvent] = []
     world.tenancy.organizations.on_adopted(told.append)
     adoption = world.adoption()
     adoption.run()

@@ -87,13 +87,13 @@ class AdoptedTable:
     def rows_of(self, organization: str) -> sql.Composable:
         """Return the statement of an organization's rows as they become here."""
         return sql.SQL("SELECT {} FROM {} {}").format(
-            self._expressions(), self._joined("JOIN"), self._only(organization)
+            self._expressions(), self._reached(), self._only(organization)
         )
 
     def named_rows_of(self, organization: str) -> sql.Composable:
         """Return the same with the organization and the key of each row."""
         return sql.SQL("SELECT {} FROM {} {}").format(
-            self._named_expressions(), self._joined("JOIN"), self._only(organization)
+            self._named_expressions(), self._reached(), self._only(organization)
         )
 
     def all_rows(self) -> sql.Composable:
@@ -107,7 +107,7 @@ class AdoptedTable:
         where = self._only(organization)
         glue = sql.SQL("AND") if self.route.column is not None else sql.SQL("WHERE")
         return sql.SQL("SELECT {} FROM {} {} {} ({})").format(
-            self._expressions(), self._joined("JOIN"), where, glue, condition
+            self._expressions(), self._reached(), where, glue, condition
         )
 
     @property
@@ -173,6 +173,34 @@ class AdoptedTable:
             sql.SQL("{} AS {}").format(self.key, KEY),
         ]
         return sql.SQL(", ").join([*named, self._expressions(), *others])
+
+    def _reached(self) -> sql.Composable:
+        """Return what follows FROM for the rows of one organization, from it to them.
+
+        Step by step, each by its index: joined as PostgreSQL likes, all rows of a table in
+        between may be read.
+        """
+        if not self.has_index:
+            return self._joined("JOIN")
+        tables, last = (self.source, *self.parents), len(self.route.hops)
+        reached = sql.SQL("{} AS {}").format(tables[last].table.rows, sql.Identifier(_alias(last)))
+        for number in range(last - 1, -1, -1):
+            hop = self.route.hops[number]
+            conditions = [
+                sql.SQL("x.{} = {}").format(
+                    sql.Identifier(mine), sql.Identifier(_alias(number + 1), theirs)
+                )
+                for mine, theirs in zip(hop.columns, hop.references, strict=True)
+            ]
+            reached += sql.SQL(
+                " CROSS JOIN LATERAL "
+                "(SELECT x.*, x.xmin, x.ctid FROM {} AS x WHERE {} OFFSET 0) AS {}"
+            ).format(
+                tables[number].table.rows,
+                sql.SQL(" AND ").join(conditions),
+                sql.Identifier(_alias(number)),
+            )
+        return reached
 
     def _joined(self, how: str) -> sql.Composable:
         joined = sql.SQL("{} AS {}").format(self.source.table.rows, sql.Identifier(ROW))
