@@ -14,6 +14,7 @@ from orgtenancy.operations.adoption import (
     FindingKind,
     Severity,
 )
+from orgtenancy.operations.adoption.catalog import read_tables
 from tests.adoption.worlds import MAPPING, World
 
 K = FindingKind
@@ -329,3 +330,21 @@ def test_organizations_can_be_left_behind(world: World) -> None:
     plan = world.adoption(organizations=known).plan()
     assert [o.id for o in plan.organizations] == [world.id("one")]
     assert plan.left_over == ()
+
+
+def test_policies_that_hold_for_the_owner_are_told(world: World) -> None:
+    owner = f"owner_of_{world.source}"
+    world.there(
+        f"CREATE ROLE {owner}; GRANT {owner} TO CURRENT_USER; "
+        "ALTER TABLE posts ENABLE ROW LEVEL SECURITY; ALTER TABLE posts FORCE ROW LEVEL SECURITY; "
+        f"GRANT USAGE ON SCHEMA {world.source} TO {owner}; ALTER TABLE posts OWNER TO {owner}"
+    )
+    engine = world.tenancy._database.admin_engine
+    with engine.connect() as connection:
+        assert not read_tables(connection, world.source)["posts"].is_hidden  # of a superuser
+        connection.exec_driver_sql(f"SET ROLE {owner}")
+        found = read_tables(connection, world.source)
+        assert [name for name, table in found.items() if table.is_hidden] == ["posts"]
+        assert [name for name, table in found.items() if table.is_owned] == ["posts"]
+        connection.rollback()
+    world.there(f"DROP TABLE posts CASCADE; DROP OWNED BY {owner}; DROP ROLE {owner}")

@@ -12,7 +12,7 @@ from psycopg import IsolationLevel
 from orgtenancy import OrganizationStatus
 from orgtenancy.errors import AdoptionFailed, AdoptionRefused, OrganizationUnavailable
 from orgtenancy.operations.adoption import Adoption, AdoptionReport, running
-from tests.adoption.worlds import World
+from tests.adoption.worlds import MAPPING, World
 from tests.schemas.databases import eventually
 
 LATE = "OT005"
@@ -281,3 +281,49 @@ def test_a_switch_is_reverted_while_nothing_was_written_here(
     refused(world, "DELETE FROM marks WHERE id = 1")
     with pytest.raises(AdoptionRefused, match="it is copied"):
         adoption.revert(world.id("two"))
+
+
+def test_a_table_that_only_leads_to_the_organization_is_guarded_too(world: World) -> None:
+    world.there(
+        "CREATE TABLE staff (id int PRIMARY KEY, organization_id int); "
+        "INSERT INTO staff VALUES (1, 1), (2, 2); "
+        "ALTER TABLE events ADD staff_id int REFERENCES staff; "
+        "UPDATE events SET staff_id = organization_id; ALTER TABLE events DROP organization_id; "
+        "CREATE INDEX ON events (staff_id); CREATE INDEX ON staff (organization_id)"
+    )
+    events = {**MAPPING["tables"]["events"], "drop": ["staff_id"]}
+    adoption = world.adoption(tables={"events": events}, ignore=["sessions", "staff"])
+    adoption.run()
+    adoption.switch([world.id("one")])
+    refused(world, "DELETE FROM events WHERE id = 5")
+    # With it the events of the other would come to the one that is switched.
+    refused(world, "UPDATE staff SET organization_id = 1 WHERE id = 2")
+    world.there("INSERT INTO staff VALUES (3, 2)")
+    adoption.switch()
+    adoption.finish()
+    assert world.there("SELECT count(*) FROM staff WHERE organization_id = 1") == [(1,)]
+    world.there("DELETE FROM staff WHERE id = 3")  # no trigger is left
+
+
+def test_partitions_are_guarded_and_archived_with_their_table(world: World) -> None:
+    world.there(
+        "DROP TABLE events; "
+        "CREATE TABLE events (id bigint, organization_id int NOT NULL, what json NOT NULL) "
+        "PARTITION BY RANGE (id); "
+        "CREATE INDEX ON events (organization_id); "
+        "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10); "
+        "CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (10) TO (20); "
+        "INSERT INTO events SELECT n, 1 + n % 2, '{}' FROM generate_series(1, 19) n"
+    )
+    adoption = world.adoption(
+        tables={"events": {**MAPPING["tables"]["events"], "changed_by": "xmin"}}
+    )
+    adoption.run()
+    world.there("DELETE FROM events WHERE id = 2; UPDATE events SET what = '[]' WHERE id = 12")
+    adoption.switch()
+    assert world.here("one", "SELECT count(*) FROM events") == [(8,)]
+    refused(world, "UPDATE events SET what = '[]' WHERE id = 14")
+    refused(world, "DELETE FROM events_2 WHERE id = 14")
+    archive = adoption.finish().archive
+    with world.connect(archive) as connection:
+        assert connection.execute("SELECT count(*) FROM events_2").fetchall() == [(10,)]

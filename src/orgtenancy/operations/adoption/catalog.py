@@ -96,6 +96,7 @@ class TableInfo:
         rules: Its CHECK constraints.
         indexed: The columns that a usable index begins with.
         is_owned: Whether the transaction's role owns it.
+        is_hidden: Whether policies keep rows from the transaction's role.
         rows: How many rows it had when it was last analyzed.
         sequences: The sequence of each column that draws from one of its own.
     """
@@ -107,6 +108,7 @@ class TableInfo:
     rules: tuple[Rule, ...]
     indexed: Set[str]
     is_owned: bool
+    is_hidden: bool
     rows: int
     sequences: Mapping[str, str]
 
@@ -115,7 +117,8 @@ class TableInfo:
 Casts: TypeAlias = Mapping[tuple[int, int], bool]
 
 _TABLES = text("""
-    SELECT c.relname, pg_has_role(c.relowner, 'USAGE'), greatest(c.reltuples, 0)::bigint
+    SELECT c.relname, pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid),
+        greatest(c.reltuples, 0)::bigint
     FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p')
 """)
 
@@ -198,7 +201,7 @@ def read_tables(connection: Connection, schema: str) -> dict[str, TableInfo]:
         schema: The schema.
     """
     given = {"schema": sql.Identifier(schema).as_string(None)}
-    found = {row[0]: (row[1], row[2]) for row in connection.execute(_TABLES, given)}
+    found = {name: rest for name, *rest in connection.execute(_TABLES, given)}
     columns: dict[str, dict[str, ColumnInfo]] = {}
     for table, column, *info in connection.execute(_COLUMNS, given):
         columns.setdefault(table, {})[column] = ColumnInfo(*info)
@@ -232,7 +235,8 @@ def read_tables(connection: Connection, schema: str) -> dict[str, TableInfo]:
             rules=tuple(rules.get(table.name, ())),
             indexed=frozenset(indexed.get(table.name, ())),
             is_owned=found[table.name][0],
-            rows=found[table.name][1],
+            is_hidden=found[table.name][1],
+            rows=found[table.name][2],
             sequences=sequences.get(table.name, {}),
         )
         for table in tables_of(connection, schema)

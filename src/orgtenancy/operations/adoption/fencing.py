@@ -22,7 +22,7 @@ from orgtenancy.database.engines import Database
 from orgtenancy.errors import AdoptionRefused
 from orgtenancy.naming import REGISTRY_SCHEMA
 from orgtenancy.operations.adoption import journal
-from orgtenancy.operations.adoption.tables import AdoptedTable
+from orgtenancy.operations.adoption.tables import SourceTable
 from orgtenancy.schemas import grants
 from orgtenancy.schemas.waiting import limit_lock_wait
 
@@ -41,7 +41,7 @@ _THERE = text("""
 """)
 
 
-def install(database: Database, source: str, tables: Sequence[AdoptedTable]) -> None:
+def install(database: Database, source: str, tables: Sequence[SourceTable]) -> None:
     """Make the triggers where they are not there yet.
 
     A table is locked for a moment: its writers under way end first, so whoever writes later
@@ -50,7 +50,7 @@ def install(database: Database, source: str, tables: Sequence[AdoptedTable]) -> 
     Args:
         database: Where the source is.
         source: The shared schema.
-        tables: Its tables that are adopted.
+        tables: Those of its tables that are guarded.
 
     Raises:
         AdoptionRefused: If somebody holds a table for too long; those before it have theirs.
@@ -64,7 +64,7 @@ def install(database: Database, source: str, tables: Sequence[AdoptedTable]) -> 
             _insist(database, table.name, _triggers(source, table))
 
 
-def remove(connection: Connection, source: str, tables: Iterable[AdoptedTable]) -> None:
+def remove(connection: Connection, source: str, tables: Iterable[SourceTable]) -> None:
     """Take the triggers away, in the caller's transaction, which has locked the tables."""
     for table in tables:
         name = table.source.table.identifier
@@ -80,7 +80,7 @@ def remove(connection: Connection, source: str, tables: Iterable[AdoptedTable]) 
         )
 
 
-def hold_shared(connection: Connection, tables: Iterable[AdoptedTable]) -> None:
+def hold_shared(connection: Connection, tables: Iterable[SourceTable]) -> None:
     """Keep everybody from writing to the tables that all organizations get."""
     shared = [t.source.table.identifier for t in tables if t.route.column is None]
     if shared:
@@ -93,7 +93,7 @@ def _with_triggers(connection: Connection, source: str) -> Sequence[str]:
     return connection.scalars(_THERE, given).all()
 
 
-def _triggers(source: str, table: AdoptedTable) -> list[sql.Composable]:
+def _triggers(source: str, table: SourceTable) -> list[sql.Composable]:
     name, function = table.source.table.identifier, _function_name(source, table)
     when = {
         _ROWS: sql.SQL("INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW"),
@@ -113,7 +113,7 @@ def _triggers(source: str, table: AdoptedTable) -> list[sql.Composable]:
     return statements
 
 
-def _function(source: str, table: AdoptedTable) -> sql.Composable:
+def _function(source: str, table: SourceTable) -> sql.Composable:
     where = sql.Literal(source), sql.Literal(table.name)
     if table.route.column is None:
         body: sql.Composable = sql.SQL("PERFORM orgtenancy.refuse_shared({}, {});").format(*where)
@@ -133,11 +133,11 @@ def _function(source: str, table: AdoptedTable) -> sql.Composable:
     whole = sql.SQL("BEGIN {} RETURN NULL; END").format(body).as_string(None)
     return sql.SQL(
         "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-        "SET search_path = pg_catalog, pg_temp AS {}"
+        "SET search_path = pg_catalog, pg_temp SET row_security = off AS {}"
     ).format(_function_name(source, table), sql.Literal(whole))
 
 
-def _organization_of(row: str, table: AdoptedTable) -> sql.Composable:
+def _organization_of(row: str, table: SourceTable) -> sql.Composable:
     """Return the expression of the organization of a trigger's row, as text."""
     hops, column = table.route.hops, sql.Identifier(str(table.route.column))
     if not hops:
@@ -159,7 +159,7 @@ def _organization_of(row: str, table: AdoptedTable) -> sql.Composable:
     )
 
 
-def _function_name(source: str, table: AdoptedTable) -> sql.Identifier:
+def _function_name(source: str, table: SourceTable) -> sql.Identifier:
     # A name has 63 bytes, and so may each of these.
     digest = hashlib.blake2b(f"{source}\0{table.name}".encode(), digest_size=10).hexdigest()
     return sql.Identifier(REGISTRY_SCHEMA, f"adoption_{digest}")

@@ -57,6 +57,9 @@ class FindingKind(StrEnum):
     NOT_OWNED = "not_owned"
     """The owner of the schemas does not own a table of the source."""
 
+    ROW_SECURITY = "row_security"
+    """Policies keep rows of a table of the source from the owner of the schemas."""
+
     NO_INDEX = "no_index"
     """To find the rows of one organization, all rows of a table are read."""
 

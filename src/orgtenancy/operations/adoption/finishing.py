@@ -24,6 +24,13 @@ from orgtenancy.registry import audit
 from orgtenancy.schemas import grants
 from orgtenancy.schemas.waiting import limit_lock_wait
 
+_PARTITIONS = text("""
+    SELECT DISTINCT n.nspname, c.relname FROM unnest(CAST(:tables AS text[])) AS t (name),
+        pg_partition_tree(CAST(t.name AS regclass)) AS p
+    JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE p.level > 0 AND n.nspname = :schema ORDER BY c.relname
+""")
+
 _EXISTS = text("SELECT to_regnamespace(:schema) IS NOT NULL")
 
 
@@ -57,6 +64,7 @@ def finish(
         limit_lock_wait(connection, database.settings.lifecycle_lock_timeout)
         lock = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(names))
         grants.execute(connection, [lock])
+        enter(connection, mapping.source)
         found, _ = read_organizations(connection, mapping, resolved)
         _check_switched(found, mapping)
         left_over = _left_over(connection, mapping, resolved, found)
@@ -67,8 +75,9 @@ def finish(
             )
         _check_unwritten(connection, database, resolved.tables, found)
         archive = _archive_name(connection, mapping.source)
-        fencing.remove(connection, mapping.source, resolved.tables)
+        fencing.remove(connection, mapping.source, resolved.guarded)
         move = sql.SQL("ALTER TABLE {} SET SCHEMA {}")
+        names += _partitions(connection, mapping.source, resolved.tables)
         grants.execute(
             connection,
             [
@@ -137,6 +146,15 @@ def _check_unwritten(
             "the source was written after the switch, past the fence: " + ", ".join(written[:5]),
             findings=written,
         )
+
+
+def _partitions(
+    connection: Connection, source: str, tables: Sequence[AdoptedTable]
+) -> list[sql.Identifier]:
+    """Return the partitions of tables, which do not move with them."""
+    names = [t.source.table.identifier.as_string(None) for t in tables]
+    rows = connection.execute(_PARTITIONS, {"tables": names, "schema": source})
+    return [sql.Identifier(schema, name) for schema, name in rows]
 
 
 def _archive_name(connection: Connection, source: str) -> str:

@@ -28,6 +28,7 @@ from orgtenancy.operations.adoption.reports import (
 from orgtenancy.operations.adoption.resolving import Resolved
 from orgtenancy.operations.adoption.running import AdoptionOptions, OnProgress, Run, Work, alone
 from orgtenancy.operations.adoption.working import OrganizationWork
+from orgtenancy.operations.data.tables import enter
 from orgtenancy.operations.lifecycle.changing import change
 from orgtenancy.operations.lifecycle.draining import drain
 from orgtenancy.organizations import Organization
@@ -122,7 +123,7 @@ class Adoption:
         with alone(self._database, self.mapping.source):
             work, found = self._prepare(organizations)
             if switch:
-                fencing.install(self._database, self.mapping.source, work.resolved.tables)
+                fencing.install(self._database, self.mapping.source, work.resolved.guarded)
 
             def adopt(worker: Worker, one: SourceOrganization) -> AdoptedOrganization:
                 done = work.copy(worker, one, catch_up=catch_up or switch)
@@ -131,7 +132,7 @@ class Adoption:
                 return work.switch(worker, one, keep_fenced=False)
 
             results = self._go("adopting", found, adopt, options, on_progress, cancel)
-            return self._report(results, work.resolved)
+            return self._report(results, work.resolved, organizations)
 
     def switch(
         self,
@@ -164,13 +165,13 @@ class Adoption:
             if organizations is not None:
                 _refuse_pending(found)
             found = [one for one in found if one.state is not _S.PENDING]
-            fencing.install(self._database, self.mapping.source, work.resolved.tables)
+            fencing.install(self._database, self.mapping.source, work.resolved.guarded)
 
             def switch(worker: Worker, one: SourceOrganization) -> AdoptedOrganization:
                 return work.switch(worker, one, keep_fenced=keep_fenced)
 
             results = self._go("switching", found, switch, options, on_progress, cancel)
-            return self._report(results, work.resolved)
+            return self._report(results, work.resolved, organizations)
 
     def verify(
         self,
@@ -265,13 +266,18 @@ class Adoption:
             self._check_open(connection)
             with planning.fresh(connection, self._builder, self.mapping) as made:
                 resolved = made.resolved
-                _refuse("the mapping has", resolved.problems)
+                _refuse("problems", resolved.problems)
                 found, wrong_ids = read_organizations(connection, self.mapping, resolved)
         if organizations is not None:
             by_id = {one.id: one for one in found}
-            found = [_known(by_id, organization_id) for organization_id in organizations]
+            found = [
+                _known(by_id, organization_id) for organization_id in dict.fromkeys(organizations)
+            ]
         keys = {one.key for one in found}
-        _refuse("ids have", [one for one in wrong_ids if keys & {*one.organizations}])
+        _refuse(
+            "organizations cannot have their ids",
+            [one for one in wrong_ids if keys & {*one.organizations}],
+        )
         work = OrganizationWork(
             self._builder, self.mapping, resolved, self._on_change, self._on_adopted
         )
@@ -306,14 +312,21 @@ class Adoption:
             )
         return run.results
 
-    def _report(self, results: Sequence[AdoptedOrganization], resolved: Resolved) -> AdoptionReport:
+    def _report(
+        self,
+        results: Sequence[AdoptedOrganization],
+        resolved: Resolved,
+        organizations: Sequence[str] | None,
+    ) -> AdoptionReport:
         return AdoptionReport(
             organizations=tuple(sorted(results, key=lambda one: one.id)),
-            left_over=self._left_over(resolved),
+            # All rows are read for it: not for each organization again.
+            left_over=self._left_over(resolved) if organizations is None else (),
         )
 
     def _left_over(self, resolved: Resolved) -> tuple[Finding, ...]:
         with self._database.admin_engine.begin() as connection:
+            enter(connection, self.mapping.source)
             found, _ = read_organizations(connection, self.mapping, resolved)
             known = [*(one.key for one in found), *self.mapping.organizations.ignore]
             return tuple(find_left_over(connection, resolved.tables, known))
@@ -331,9 +344,7 @@ def _known(found: Mapping[str, SourceOrganization], organization_id: str) -> Sou
 def _refuse(what: str, findings: Sequence[Finding]) -> None:
     if findings:
         told = "; ".join(map(str, findings[:3]))
-        raise AdoptionRefused(
-            f"{what} {len(findings)} problems: {told}", findings=map(str, findings)
-        )
+        raise AdoptionRefused(f"{len(findings)} {what}: {told}", findings=map(str, findings))
 
 
 def _refuse_pending(found: Sequence[SourceOrganization]) -> None:

@@ -72,7 +72,7 @@ def _rows(
     declared = mapping.organizations
     if resolved.known is None:
         columns = [
-            sql.SQL("SELECT {}::text AS key FROM {}").format(
+            sql.SQL("SELECT DISTINCT {}::text AS key FROM {}").format(
                 sql.Identifier(table.route.column), table.source.table.rows
             )
             for table in resolved.tables
@@ -120,7 +120,7 @@ def _wrong_ids(connection: Connection, found: Sequence[SourceOrganization]) -> l
                     kind=FindingKind.ORGANIZATION_ID,
                     severity=Severity.PROBLEM,
                     table=None,
-                    message=f"organization {one.key} of the source: {reason}",
+                    message=f"organization {one.key!r} of the source: {reason}",
                     organizations=(one.key,),
                 )
             )

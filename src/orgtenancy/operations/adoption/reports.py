@@ -126,7 +126,8 @@ class AdoptionReport(_Report):
 
     Attributes:
         organizations: For which organizations.
-        left_over: The rows that are nobody's, and stay in the source.
+        left_over: The rows that are nobody's, and stay in the source; not looked for where only
+            some organizations were asked for.
     """
 
     organizations: tuple[AdoptedOrganization, ...]

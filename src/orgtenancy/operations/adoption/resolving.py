@@ -18,7 +18,7 @@ from orgtenancy.operations.adoption.catalog import (
 from orgtenancy.operations.adoption.findings import Finding, FindingKind, Severity
 from orgtenancy.operations.adoption.mapping import XMIN, AdoptionMapping, KeyRule, TableMapping
 from orgtenancy.operations.adoption.routes import Route, Routes, Unreachable
-from orgtenancy.operations.adoption.tables import AdoptedTable, Value
+from orgtenancy.operations.adoption.tables import AdoptedTable, SourceTable, Value
 from orgtenancy.operations.adoption.values import Impossible, Values
 
 _TIMES = frozenset({"timestamp with time zone", "timestamp without time zone"})
@@ -30,11 +30,13 @@ class Resolved:
 
     Attributes:
         tables: In the order in which they are filled.
+        guarded: All tables whose changes can change whose a row is: these, and those on the way.
         known: The table of the organizations, if one is declared and there.
         findings: What is wrong, or worth knowing.
     """
 
     tables: list[AdoptedTable] = field(default_factory=list)
+    guarded: list[SourceTable] = field(default_factory=list)
     known: TableInfo | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -82,15 +84,27 @@ class _Resolver:
         feeding = sorted(self._feeds, key=lambda name: order.index(self._feeds[name]))
         for name in feeding:
             try:
-                self._add(name, self._routes.of(name))
+                self._add(name)
             except Unreachable as error:
                 self._resolved.findings.append(error.finding)
+        self._resolved.guarded = list(self._find_guarded())
         fed = set(self._feeds.values())
         for name in order:
             if name not in fed:
                 message = "no table of the source goes there: it stays empty"
                 self._note(FindingKind.WITHOUT_SOURCE, name, message)
         return self._resolved
+
+    def _find_guarded(self) -> Iterator[SourceTable]:
+        on_the_way = {p.table.name for table in self._resolved.tables for p in table.parents}
+        adopted = {table.name for table in self._resolved.tables}
+        yield from self._resolved.tables
+        for name in sorted(on_the_way - adopted):
+            yield SourceTable(*self._reached(name))
+
+    def _reached(self, name: str) -> tuple[TableInfo, Route, tuple[TableInfo, ...]]:
+        route = self._routes.of(name)
+        return self._source[name], route, tuple(self._source[hop.table] for hop in route.hops)
 
     def _check_names(self) -> None:
         declared = self._mapping
@@ -137,18 +151,19 @@ class _Resolver:
             return None
         return self._mapping.tables.get(name, TableMapping()).to or name
 
-    def _add(self, name: str, route: Route) -> None:
-        source, target = self._source[name], self._target[self._feeds[name]]
+    def _add(self, name: str) -> None:
+        source, route, parents = self._reached(name)
+        target = self._target[self._feeds[name]]
         declared = self._mapping.tables.get(name, TableMapping())
         values = dict(self._values_of(name, declared, source, target))
         self._check_columns(name, declared, route, source, values)
         self._check_table(name, declared, source, target)
         table = AdoptedTable(
             source=source,
+            route=route,
+            parents=parents,
             target=target,
             values=values,
-            route=route,
-            parents=tuple(self._source[hop.table] for hop in route.hops),
             changed_by=declared.changed_by,
             ordered_key=(
                 source.table.key[0]
@@ -229,6 +244,9 @@ class _Resolver:
         if not source.is_owned:
             message = "the owner of the schemas does not own it: it can be read, and not finished"
             self._problem(FindingKind.NOT_OWNED, name, message)
+        if source.is_hidden:
+            message = "its policies hold for the owner of the schemas: give it BYPASSRLS"
+            self._problem(FindingKind.ROW_SECURITY, name, message)
         by = declared.changed_by
         if by not in (None, XMIN) and (
             by not in source.columns or source.columns[by].base not in _TIMES

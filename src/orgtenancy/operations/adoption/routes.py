@@ -120,7 +120,7 @@ class Routes:
             if self._leads_to_organizations(key.table, key.references):
                 ways.append(Route((), key.columns[0]))
                 continue
-            if key.table in along or key.table in self._mapping.ignore:
+            if key.table in along:
                 continue
             try:
                 way = self._along(name, Hop(key.columns, key.table, key.references), along)

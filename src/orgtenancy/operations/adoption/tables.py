@@ -36,31 +36,40 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class AdoptedTable:
+class SourceTable:
+    """A table of the source, and how its rows are known to be an organization's.
+
+    Attributes:
+        source: The table.
+        route: The way to the organization.
+        parents: The tables along it.
+    """
+
+    source: TableInfo
+    route: Route
+    parents: tuple[TableInfo, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.source.table.name
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedTable(SourceTable):
     """A table of the source, and what its rows become here.
 
     Attributes:
-        source: The table there.
         target: The table here.
         values: What each column here gets; others get their default.
-        route: How its rows are known to be an organization's.
-        parents: The tables along the route.
         changed_by: How changed rows are found.
         ordered_key: The column whose numbers become the beginning of a UUID, if one does.
     """
 
-    source: TableInfo
     target: TableInfo
     values: Mapping[str, Value]
-    route: Route
-    parents: tuple[TableInfo, ...]
     changed_by: str | None
     ordered_key: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Its name in the source."""
-        return self.source.table.name
 
     @property
     def into(self) -> Table:
