@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from psycopg.sql import SQL, Composable
 
-from orgtenancy.operations.adoption import Adoption
+from orgtenancy.errors import AdoptionFailed
+from orgtenancy.operations.adoption import Adoption, catching_up
+from orgtenancy.operations.adoption.tables import AdoptedTable
 from tests.adoption.worlds import MAPPING, World
 
 POSTS = MAPPING["tables"]["posts"]
@@ -112,3 +115,21 @@ def test_foreign_keys_are_there_after_a_pass(world: World) -> None:
     world.there(CHANGES)
     brought(adoption)
     assert world.here("one", query) == before != [(0,)]
+
+
+def test_a_pass_that_loses_rows_is_found_and_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(table: AdoptedTable, rows: Composable) -> Composable:
+        statement = right(table, rows)
+        return SQL("{} LIMIT 0").format(statement) if table.name == "marks" else statement
+
+    adoption = world.adoption()
+    adoption.run()
+    world.there("INSERT INTO marks (post_id, label) VALUES (11, 'late')")
+    right = catching_up.insert
+    with monkeypatch.context() as patch:
+        patch.setattr(catching_up, "insert", lose)
+        with pytest.raises(AdoptionFailed, match=r"marks \(4 rows there, 3 here\)"):
+            adoption.run([world.id("one")], catch_up=True)
+    assert brought(adoption) == {"one": 1, "two": 0}

@@ -83,6 +83,8 @@ def test_a_copy_is_closed_until_it_is_switched(world: World) -> None:
     assert (copied.status, copied.name) == (OrganizationStatus.FENCED, "Team one")
     with pytest.raises(OrganizationUnavailable), world.tenancy.session(copied.id):
         pass
+    query = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
+    assert world.database.ask(query, copied.role_name, copied.schema_name) == [(False,)]
     assert [o.changed for o in adoption.switch().organizations] == [0, 0]
     assert world.tenancy.organizations.get(world.id("two")).name == world.id("two")
     with world.tenancy.session(copied.id) as session:

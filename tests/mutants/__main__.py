@@ -18,10 +18,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mutants import adapters, database, propagation
+from tests.mutants import adapters, adoption, database, propagation
 from tests.mutants.mutation import SOURCE, Mutation
 
-MUTATIONS = (*database.MUTATIONS, *adapters.MUTATIONS, *propagation.MUTATIONS)
+MUTATIONS = (
+    *database.MUTATIONS,
+    *adapters.MUTATIONS,
+    *propagation.MUTATIONS,
+    *adoption.MUTATIONS,
+)
 
 _PROJECT = Path(__file__).parents[2]
 _PASSED, _FAILED = 0, 1  # exit codes of pytest

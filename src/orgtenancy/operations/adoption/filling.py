@@ -103,7 +103,7 @@ def check_same(there: Digests, here: Digests, key: str, schema: str) -> None:
             f"{name} ({there[name].rows} rows there, {here[name].rows} here)" for name in different
         )
         raise AdoptionMismatch(
-            f"the rows of organization {key} here are not those of the source: {told}",
+            f"the rows of organization {key!r} here are not those of the source: {told}",
             tables=different,
             schema=schema,
         )

@@ -136,7 +136,7 @@ def revert(
         journal.hold(connection, mapping.source, key)
         entry = journal.find(connection, mapping.source, key)
         if entry is None or entry.organization is None or entry.switched_at is None:
-            raise AdoptionRefused(f"organization {key} of the source is not switched")
+            raise AdoptionRefused(f"organization {key!r} of the source is not switched")
         organization = hold(connection, entry.organization.id).organization
         if organization.status is not OrganizationStatus.FENCED:
             raise _refused(organization, "it is not fenced")
@@ -154,7 +154,7 @@ def _copied(connection: Connection, source: str, key: str) -> tuple[journal.Entr
     """Lock an organization that is copied and not switched, and return it."""
     entry = journal.find(connection, source, key)
     if entry is None or entry.organization is None:
-        raise AdoptionRefused(f"organization {key} of the source is not copied")
+        raise AdoptionRefused(f"organization {key!r} of the source is not copied")
     organization = hold(connection, entry.organization.id).organization
     if entry.switched_at is not None:
         raise _refused(organization, "it is switched already")
