@@ -8,7 +8,7 @@ import pytest
 from psycopg.sql import SQL, Composable
 
 from orgtenancy.errors import AdoptionFailed
-from orgtenancy.operations.adoption import Adoption, catching_up
+from orgtenancy.operations.adoption import Adoption, filling
 from orgtenancy.operations.adoption.tables import AdoptedTable
 from tests.adoption.worlds import MAPPING, World
 
@@ -127,9 +127,9 @@ def test_a_pass_that_loses_rows_is_found_and_changes_nothing(
     adoption = world.adoption()
     adoption.run()
     world.there("INSERT INTO marks (post_id, label) VALUES (11, 'late')")
-    right = catching_up.insert
+    right = filling.insert
     with monkeypatch.context() as patch:
-        patch.setattr(catching_up, "insert", lose)
+        patch.setattr("orgtenancy.operations.adoption.catching_up.insert", lose)
         with pytest.raises(AdoptionFailed, match=r"marks \(4 rows there, 3 here\)"):
             adoption.run([world.id("one")], catch_up=True)
     assert brought(adoption) == {"one": 1, "two": 0}
