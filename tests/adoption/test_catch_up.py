@@ -41,7 +41,9 @@ def brought(adoption: Adoption) -> dict[str, int]:
     return {o.id.rpartition("-")[2]: o.changed for o in report.organizations}
 
 
-@pytest.mark.parametrize("how", [None, "xmin", "touched"])
+@pytest.mark.parametrize(
+    "how", [None, *(pytest.param(h, marks=pytest.mark.slow) for h in ("xmin", "touched"))]
+)
 def test_new_changed_and_deleted_rows_are_brought_along(world: World, how: str | None) -> None:
     adoption = world.adoption(tables=by(how))
     adoption.run()
@@ -59,6 +61,7 @@ def test_new_changed_and_deleted_rows_are_brought_along(world: World, how: str |
         assert brought(adoption) == {"one": 0, "two": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [None, "xmin"])
 def test_a_row_that_went_to_another_organization_is_there_and_nowhere_else(
     world: World, how: str | None
@@ -77,6 +80,7 @@ def test_a_row_that_went_to_another_organization_is_there_and_nowhere_else(
     assert world.here("two", "SELECT count(*) FROM posts") == [(3,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [None, "xmin"])
 def test_values_that_are_unique_may_change_places(world: World, how: str | None) -> None:
     adoption = world.adoption(tables=by(how))
@@ -86,6 +90,7 @@ def test_values_that_are_unique_may_change_places(world: World, how: str | None)
     assert adoption.verify().is_equal
 
 
+@pytest.mark.slow
 def test_a_time_of_change_that_nobody_kept_hides_nothing(world: World) -> None:
     adoption = world.adoption(tables=by("touched"))
     world.there("UPDATE posts SET touched = '2020-01-01'")
@@ -95,6 +100,7 @@ def test_a_time_of_change_that_nobody_kept_hides_nothing(world: World) -> None:
     assert adoption.verify().is_equal
 
 
+@pytest.mark.slow
 def test_what_was_changed_here_by_mistake_is_set_right(world: World) -> None:
     adoption = world.adoption()
     adoption.run()
@@ -104,6 +110,7 @@ def test_what_was_changed_here_by_mistake_is_set_right(world: World) -> None:
     assert adoption.verify().is_equal
 
 
+@pytest.mark.slow
 def test_foreign_keys_are_there_after_a_pass(world: World) -> None:
     adoption = world.adoption()
     adoption.run()
@@ -117,6 +124,7 @@ def test_foreign_keys_are_there_after_a_pass(world: World) -> None:
     assert world.here("one", query) == before != [(0,)]
 
 
+@pytest.mark.slow
 def test_a_pass_that_loses_rows_is_found_and_changes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ from orgtenancy.errors import AdoptionRefused
 from orgtenancy.operations.adoption import uuid_of
 from tests.adoption.worlds import World
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_tables_go_into_an_archive_with_all_rows(world: World) -> None:
     adoption = world.adoption()

@@ -81,6 +81,7 @@ def test_without_rows_only_the_catalogs_are_looked_at(world: World) -> None:
     assert (plan.problems, plan.seconds, plan.organizations[0].rows) == ((), None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
@@ -177,6 +178,7 @@ def test_several_ways_are_refused_with_the_candidates_and_one_can_be_named(world
     ]
 
 
+@pytest.mark.slow
 def test_a_way_without_a_foreign_key_can_be_declared(world: World) -> None:
     world.there("ALTER TABLE marks DROP CONSTRAINT marks_post_id_fkey")
     marks = {"drop": ["id"], "columns": {"post": "post_id"}}
@@ -188,6 +190,7 @@ def test_a_way_without_a_foreign_key_can_be_declared(world: World) -> None:
     assert "author_id of posts is not unique" in only(plan, K.NO_WAY).message
 
 
+@pytest.mark.slow
 def test_a_table_that_refers_to_the_organizations_needs_no_column_of_the_usual_name(
     world: World,
 ) -> None:
@@ -200,6 +203,7 @@ def test_a_table_that_refers_to_the_organizations_needs_no_column_of_the_usual_n
     assert [t.way for t in plan.tables if t.source == "people"] == ["team"]
 
 
+@pytest.mark.slow
 def test_a_missing_index_is_a_warning(world: World) -> None:
     world.there("DROP INDEX posts_author_id_idx; ANALYZE posts, marks")
     warned = [f for f in world.adoption().plan().findings if f.severity is Severity.WARNING]
@@ -207,6 +211,7 @@ def test_a_missing_index_is_a_warning(world: World) -> None:
     assert {f.kind for f in warned} == {K.NO_INDEX}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "kind", "table", "keys"),
     [
@@ -299,16 +304,19 @@ def test_rows_that_cannot_be_here_are_named_with_table_key_and_organization(
     assert list(found.organizations) == of
 
 
+@pytest.mark.slow
 def test_what_only_postgresql_finds_is_found_by_the_trial(world: World) -> None:
     world.there("UPDATE marks SET label = 'longer than ten' WHERE id IN (1, 4)")
     assert "value too long" in only(world.adoption().plan(), K.TRIAL).message
 
 
+@pytest.mark.slow
 def test_values_of_no_such_type_are_told(world: World) -> None:
     world.there("UPDATE posts SET position = 3000000000 WHERE id = 21")
     assert "integer out of range" in only(world.adoption().plan(), K.TYPE).message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -325,6 +333,7 @@ def test_ids_that_cannot_be_are_told(world: World, fault: str, reason: str) -> N
     assert any(reason in one for one in told(plan, K.ORGANIZATION_ID))
 
 
+@pytest.mark.slow
 def test_organizations_can_be_left_behind(world: World) -> None:
     known = {**MAPPING["organizations"], "prefix": f"{world.source}-", "ignore": ["2"]}
     plan = world.adoption(organizations=known).plan()
@@ -332,6 +341,7 @@ def test_organizations_can_be_left_behind(world: World) -> None:
     assert plan.left_over == ()
 
 
+@pytest.mark.slow
 def test_policies_that_hold_for_the_owner_are_told(world: World) -> None:
     owner = f"owner_of_{world.source}"
     world.there(

@@ -67,6 +67,7 @@ def test_the_order_of_the_keys_stays(world: World) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_depends_on_rows_comes_along(world: World) -> None:
     world.adoption().run()
     assert world.here("one", "TABLE totals") == [(3,)]
@@ -93,6 +94,7 @@ def test_a_copy_is_closed_until_it_is_switched(world: World) -> None:
     assert sorted(event.organization.id for event in told) == [world.id("one"), world.id("two")]
 
 
+@pytest.mark.slow
 def test_some_are_copied_and_a_second_run_does_the_rest(world: World) -> None:
     adoption = world.adoption()
     assert len(adoption.run([world.id("two")]).organizations) == 1
@@ -104,6 +106,7 @@ def test_some_are_copied_and_a_second_run_does_the_rest(world: World) -> None:
         adoption.run(["three"])
 
 
+@pytest.mark.slow
 def test_organizations_without_a_table_of_them_are_those_that_rows_name(world: World) -> None:
     known = {"prefix": f"{world.source}-"}
     report = world.adoption(organizations=known, ignore=["teams", "sessions"]).run()
@@ -126,6 +129,7 @@ def test_one_that_fails_is_told_with_its_rows_and_keeps_no_other(world: World) -
     assert adoption.verify().is_equal
 
 
+@pytest.mark.slow
 def test_without_a_failure_allowed_nothing_is_begun_after_one(world: World) -> None:
     world.there("UPDATE posts SET title = '' WHERE id = 11")
     options = AdoptionOptions(workers=1, max_failures=0)
@@ -148,6 +152,7 @@ def test_rows_that_arrive_as_others_are_found(
         world.adoption().run([world.id("one")])
 
 
+@pytest.mark.slow
 def test_a_copy_by_another_mapping_is_made_anew(world: World) -> None:
     world.adoption().run()
     events = {"columns": {"kind": {"value": "other"}, "what": {"from": "what", "convert": "cast"}}}
@@ -159,6 +164,7 @@ def test_a_copy_by_another_mapping_is_made_anew(world: World) -> None:
     other.switch()
 
 
+@pytest.mark.slow
 def test_a_copy_that_somebody_opened_is_left_alone(world: World) -> None:
     adoption = world.adoption()
     adoption.run()
@@ -171,6 +177,7 @@ def test_a_copy_that_somebody_opened_is_left_alone(world: World) -> None:
     assert len(adoption.run().organizations) == 2
 
 
+@pytest.mark.slow
 def test_ids_that_are_taken_are_refused(world: World) -> None:
     world.tenancy.schemas.provision(world.id("one"))
     adoption = world.adoption()

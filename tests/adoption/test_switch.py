@@ -130,6 +130,7 @@ def test_a_login_without_rights_on_the_registry_is_told_the_same(switched: World
     assert caught.value.sqlstate == LATE
 
 
+@pytest.mark.slow
 def test_the_last_changes_come_along(world: World, adoption: Adoption) -> None:
     world.there("UPDATE posts SET title = 'Last' WHERE id = 11")
     assert adoption.switch([world.id("one")]).organizations[0].changed == 2
@@ -154,6 +155,7 @@ def test_the_switch_waits_for_who_has_written_and_brings_that_along(
     assert adoption.verify().is_equal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "sqlstate"),
     [
@@ -192,6 +194,7 @@ def test_who_comes_while_it_is_switched_waits_and_is_refused(
     assert adoption.verify().is_equal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE])
 @pytest.mark.parametrize(
     "statement", ["UPDATE posts SET title = 'Late' WHERE id = 11", "DELETE FROM countries"]
@@ -211,6 +214,7 @@ def test_a_snapshot_older_than_the_switch_writes_nothing_after_it(
     assert adoption.verify().is_equal
 
 
+@pytest.mark.slow
 def test_a_switch_that_fails_leaves_the_source_as_it_was(world: World, adoption: Adoption) -> None:
     world.there("UPDATE posts SET title = '' WHERE id = 11")
     with pytest.raises(AdoptionFailed, match="posts: it breaks"):
@@ -221,6 +225,7 @@ def test_a_switch_that_fails_leaves_the_source_as_it_was(world: World, adoption:
     refused(world, "DELETE FROM posts WHERE id = 11")
 
 
+@pytest.mark.slow
 def test_writers_that_do_not_end_keep_the_switch_for_a_while_only(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +247,7 @@ def test_writers_that_do_not_end_keep_the_switch_for_a_while_only(
     adoption.switch()
 
 
+@pytest.mark.slow
 def test_it_can_stay_fenced_to_be_looked_at(world: World, adoption: Adoption) -> None:
     adoption.switch([world.id("one")], keep_fenced=True)
     refused(world, "DELETE FROM marks WHERE id = 1")
@@ -253,18 +259,21 @@ def test_it_can_stay_fenced_to_be_looked_at(world: World, adoption: Adoption) ->
         pass
 
 
+@pytest.mark.slow
 def test_what_is_not_copied_is_not_switched(world: World) -> None:
     with pytest.raises(AdoptionRefused, match="not copied yet"):
         world.adoption().switch([world.id("one")])
     assert world.adoption().switch().organizations == ()
 
 
+@pytest.mark.slow
 def test_all_in_one_go(world: World) -> None:
     report = world.adoption().run(switch=True)
     assert {o.state for o in report.organizations} == {"switched"}
     refused(world, "DELETE FROM marks WHERE id = 4")
 
 
+@pytest.mark.slow
 def test_a_switch_is_reverted_while_nothing_was_written_here(
     world: World, adoption: Adoption
 ) -> None:
@@ -283,6 +292,7 @@ def test_a_switch_is_reverted_while_nothing_was_written_here(
         adoption.revert(world.id("two"))
 
 
+@pytest.mark.slow
 def test_a_table_that_only_leads_to_the_organization_is_guarded_too(world: World) -> None:
     world.there(
         "CREATE TABLE staff (id int PRIMARY KEY, organization_id int); "
@@ -305,6 +315,7 @@ def test_a_table_that_only_leads_to_the_organization_is_guarded_too(world: World
     world.there("DELETE FROM staff WHERE id = 3")  # no trigger is left
 
 
+@pytest.mark.slow
 def test_partitions_are_guarded_and_archived_with_their_table(world: World) -> None:
     world.there(
         "DROP TABLE events; "

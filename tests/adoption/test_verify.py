@@ -18,7 +18,7 @@ def difference(world: World) -> TableDifference:
     return found
 
 
-@pytest.mark.parametrize("switched", [False, True])
+@pytest.mark.parametrize("switched", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_changed_missing_and_extra_rows_are_each_told_by_name(world: World, switched: bool) -> None:
     adoption = world.adoption()
     adoption.run(switch=switched)
@@ -48,6 +48,7 @@ def test_changed_missing_and_extra_rows_are_each_told_by_name(world: World, swit
     assert adoption.verify().is_equal
 
 
+@pytest.mark.slow
 def test_many_keys_are_counted_and_some_are_named(world: World) -> None:
     world.there("INSERT INTO events SELECT n, 1, '{}' FROM generate_series(100, 199) n")
     world.adoption().run()
@@ -57,6 +58,7 @@ def test_many_keys_are_counted_and_some_are_named(world: World) -> None:
     assert str(found).endswith(", …)")
 
 
+@pytest.mark.slow
 def test_what_is_pending_is_told(world: World) -> None:
     adoption = world.adoption()
     adoption.run([world.id("two")])
@@ -66,6 +68,7 @@ def test_what_is_pending_is_told(world: World) -> None:
     assert adoption.verify([world.id("one")]).organizations == ()
 
 
+@pytest.mark.slow
 def test_what_comes_past_the_fence_is_told(world: World) -> None:
     adoption = world.adoption()
     adoption.run(switch=True)
@@ -81,6 +84,7 @@ def test_what_comes_past_the_fence_is_told(world: World) -> None:
         world.there("UPDATE posts SET title = 'First' WHERE id = 11")
 
 
+@pytest.mark.slow
 def test_an_organization_that_was_purged_since_cannot_be_compared(world: World) -> None:
     adoption = world.adoption()
     adoption.run(switch=True)

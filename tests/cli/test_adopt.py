@@ -25,6 +25,7 @@ def adopting(installed: Project, database: FreshDatabase) -> Project:
     return installed
 
 
+@pytest.mark.slow
 def test_from_the_plan_to_the_end(adopting: Project, database: FreshDatabase) -> None:
     told = adopting.run("adopt", "plan", "adopt.toml")
     assert told.exit_code == 0, told.output
@@ -71,6 +72,7 @@ def test_what_is_wrong_is_told_with_an_exit_code(
     assert "problem\ttype\titems: 'id' here is bigint and would get a UUID" in told.stdout
 
 
+@pytest.mark.slow
 def test_organizations_that_fail_end_with_an_exit_code(
     adopting: Project, database: FreshDatabase
 ) -> None:

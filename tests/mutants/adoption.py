@@ -22,6 +22,7 @@ MUTATIONS = (
         "    return there\n",
         "    return there\n",
         (RUN,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: both sides are compared after a pass",
@@ -29,6 +30,7 @@ MUTATIONS = (
         "    check_same(there, target_digests(connection, tables), key, schema)\n",
         "",
         (CATCH_UP,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: a checksum covers the rows, and not their number alone",
@@ -36,6 +38,7 @@ MUTATIONS = (
         "if here.get(name) != digest]",
         "if here[name].rows != digest.rows]",
         (CATCH_UP, "adoption/test_verify.py"),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: foreign keys are away while tables are filled",
@@ -43,6 +46,7 @@ MUTATIONS = (
         "    with filling(connection, schema, sizes):\n",
         "    if sizes:\n",
         (RUN,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: foreign keys are away while changes are brought along",
@@ -50,6 +54,7 @@ MUTATIONS = (
         "    with filling(connection, schema, []):\n",
         "    if tables:\n",
         (CATCH_UP,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: the rows are those of the organization",
@@ -57,6 +62,7 @@ MUTATIONS = (
         '        if self.route.column is None:\n            return sql.SQL("")\n',
         '        if True:\n            return sql.SQL("")\n',
         (RUN,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: the rows of a table on the way are those of the one before",
@@ -64,6 +70,7 @@ MUTATIONS = (
         'sql.SQL("x.{} = {}")',
         'sql.SQL("x.{} IS NOT NULL OR {} IS NULL")',
         (RUN,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: an index leads to the rows",
@@ -71,6 +78,7 @@ MUTATIONS = (
         'connection.exec_driver_sql("SET LOCAL enable_seqscan TO off")',
         "pass",
         (READS,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: the journal knows what was copied",
@@ -80,6 +88,7 @@ MUTATIONS = (
         "        )\n",
         "",
         (RUN,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: a copy is made anew that another mapping made",
@@ -87,6 +96,7 @@ MUTATIONS = (
         "entry.mapping != self.mapping.digest or ",
         "",
         (RUN,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: a copy that somebody opened is left alone",
@@ -94,6 +104,7 @@ MUTATIONS = (
         "        if organization.status is not OrganizationStatus.FENCED:\n",
         "        if False:\n",
         (RUN,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: nobody works in a copy",
@@ -101,6 +112,7 @@ MUTATIONS = (
         "    set_rights(connection, builder.database, fenced, is_open=False)\n",
         "",
         (RUN,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: a switch waits for those who have written",
@@ -108,6 +120,7 @@ MUTATIONS = (
         "        began = time.monotonic()\n        journal.hold(connection, mapping.source, key)\n",
         "        began = time.monotonic()\n",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: late writes are refused",
@@ -115,6 +128,7 @@ MUTATIONS = (
         "    IF FOUND THEN\n        RAISE EXCEPTION 'organization",
         "    IF false THEN\n        RAISE EXCEPTION 'organization",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: a writer takes the lock of the organization",
@@ -122,6 +136,7 @@ MUTATIONS = (
         "    PERFORM orgtenancy.adoption_lock(p_source, p_key, false);\n",
         "",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: a snapshot older than a switch writes nothing after it",
@@ -129,6 +144,7 @@ MUTATIONS = (
         "    PERFORM orgtenancy.see_switches(p_source);\n    SELECT",
         "    SELECT",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: a switch changes the row of its source",
@@ -136,6 +152,7 @@ MUTATIONS = (
         ".values(switches=adoptions.c.switches + 1)",
         ".values(source=source).where(adoptions.c.source.is_(None))",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: what all organizations get is not written after a switch",
@@ -143,6 +160,7 @@ MUTATIONS = (
         "        SELECT FROM orgtenancy.adopted WHERE source = p_source AND switched_at",
         "        SELECT FROM orgtenancy.adopted WHERE false AND switched_at",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: both organizations of a row that goes from one to the other are looked at",
@@ -150,6 +168,7 @@ MUTATIONS = (
         "            IF TG_OP <> 'INSERT' THEN\n",
         "            IF TG_OP = 'DELETE' THEN\n",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: replication does not come past the fence",
@@ -157,6 +176,7 @@ MUTATIONS = (
         "ENABLE ALWAYS TRIGGER",
         "ENABLE TRIGGER",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: a switch is reverted only while nothing was written here",
@@ -164,6 +184,7 @@ MUTATIONS = (
         "        if written := different_tables(entry.switched_digests, here):\n",
         "        if written := []:\n",
         (SWITCH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: the end is refused while an organization is not switched",
@@ -171,6 +192,7 @@ MUTATIONS = (
         "        _check_switched(found, mapping)\n",
         "",
         (FINISH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: the end is refused while rows are nobody's",
@@ -178,6 +200,7 @@ MUTATIONS = (
         "        if left_over and not accept_left_over:\n",
         "        if False:\n",
         (FINISH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: the end is refused when the source was written past the fence",
@@ -185,6 +208,7 @@ MUTATIONS = (
         "        _check_unwritten(connection, database, resolved.tables, found)\n",
         "",
         (FINISH,),
+        needs_slow=True,
     ),
     Mutation(
         "adoption: several ways are refused",
@@ -192,5 +216,6 @@ MUTATIONS = (
         "        if len(ways) > 1:\n",
         "        if False:\n",
         (PLAN,),
+        needs_slow=True,
     ),
 )
