@@ -106,3 +106,17 @@ def test_it_is_refused_with_another_mapping_than_the_switches_had(world: World) 
     other = world.adoption(namespace=uuid_of(world.mapping().namespace, "x", 1))
     with pytest.raises(AdoptionRefused, match="another mapping"):
         other.finish()
+
+
+def test_it_is_refused_while_others_hold_the_tables(world: World) -> None:
+    world.adoption().run(switch=True)
+    modules = list(world.tenancy.modules.values())
+    with (
+        world.database.tenancy(modules, lifecycle_lock_timeout=0.05) as hasty,
+        world.connect() as reader,
+        reader.transaction(),
+    ):
+        reader.execute("SELECT FROM posts")
+        with pytest.raises(AdoptionRefused, match="others hold tables"):
+            hasty.adoption(world.mapping()).finish()
+    assert world.adoption().finish().organizations == 2

@@ -32,7 +32,7 @@ _PAUSE = 0.1  # seconds between attempts, more or less
 _LOCK_TIMEOUT = 1.0  # seconds: writers behind it wait as long
 
 # deadlock_detected and lock_not_available
-_RETRYABLE = frozenset({"40P01", "55P03"})
+_HELD = frozenset({"40P01", "55P03"})
 
 _THERE = text("""
     SELECT c.relname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
@@ -86,6 +86,11 @@ def hold_shared(connection: Connection, tables: Iterable[SourceTable]) -> None:
     if shared:
         lock = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(shared))
         grants.execute(connection, [lock])
+
+
+def is_held(error: OperationalError) -> bool:
+    """Return whether others hold what a transaction needed, and it may be tried later."""
+    return getattr(error.orig, "sqlstate", None) in _HELD
 
 
 def _with_triggers(connection: Connection, source: str) -> Sequence[str]:
@@ -174,7 +179,7 @@ def _insist(database: Database, table: str, statements: Sequence[sql.Composable]
                 grants.execute(connection, statements)
             return
         except OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) not in _RETRYABLE:
+            if not is_held(error):
                 raise
         time.sleep(random.uniform(0.5, 1.5) * _PAUSE)  # noqa: S311 - jitter, no secret
     raise AdoptionRefused(f"others hold the table {table} of the source: try it later")

@@ -126,7 +126,7 @@ def by_index(connection: Connection, table: AdoptedTable) -> Iterator[None]:
         return
     connection.exec_driver_sql("SET LOCAL enable_seqscan TO off")
     yield
-    connection.exec_driver_sql("SET LOCAL enable_seqscan TO on")
+    connection.exec_driver_sql("SET LOCAL enable_seqscan TO DEFAULT")
 
 
 def whole_digests(

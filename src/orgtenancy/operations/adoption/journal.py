@@ -111,18 +111,17 @@ def write_copied(
     moment: Moment,
 ) -> None:
     """Note that an organization was copied."""
-    values = {
-        "role_name": organization.role_name,
-        "organization_id": organization.id,
-        "mapping": mapping,
-        "digests": _digests.dump_python(dict(digests), mode="json"),
-        "horizon": moment.horizon,
-        "seen_at": moment.seen_at,
-    }
     connection.execute(
-        insert(adopted)
-        .values(source=source, key=key, **values)
-        .on_conflict_do_update(index_elements=["source", "key"], set_=values)
+        insert(adopted).values(
+            source=source,
+            key=key,
+            role_name=organization.role_name,
+            organization_id=organization.id,
+            mapping=mapping,
+            digests=_digests.dump_python(dict(digests), mode="json"),
+            horizon=moment.horizon,
+            seen_at=moment.seen_at,
+        )
     )
 
 

@@ -7,6 +7,7 @@ from threading import Event
 from typing import TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import AdoptionFailed, AdoptionRefused, OrganizationNotFound
@@ -244,19 +245,26 @@ class Adoption:
             accept_left_over: Whether rows that are nobody's may go with them.
 
         Raises:
-            AdoptionRefused: If an organization is not switched, rows are left over, or the
-                source was written past the fence.
+            AdoptionRefused: If an organization is not switched, rows are left over, the source
+                was written past the fence, or others hold its tables.
         """
         with alone(self._database, self.mapping.source):
             work, _ = self._prepare(None)
-            with self._database.admin_engine.connect() as connection:
-                return finishing.finish(
-                    connection,
-                    self._database,
-                    self.mapping,
-                    work.resolved,
-                    accept_left_over=accept_left_over,
-                )
+            try:
+                with self._database.admin_engine.connect() as connection:
+                    return finishing.finish(
+                        connection,
+                        self._database,
+                        self.mapping,
+                        work.resolved,
+                        accept_left_over=accept_left_over,
+                    )
+            except OperationalError as error:
+                if not fencing.is_held(error):
+                    raise
+                raise AdoptionRefused(
+                    "others hold tables of the source: finish it later"
+                ) from error
 
     def _prepare(
         self, organizations: Sequence[str] | None

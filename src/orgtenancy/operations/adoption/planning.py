@@ -38,8 +38,8 @@ from orgtenancy.schemas import grants
 from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.fleet.workers import told
 
-# An organization of more rows is no quick trial.
-_LARGEST_TRIAL = 50_000
+# Rows of an organization that is tried: preferably no more than the first, in a few seconds.
+_SMALL_TRIAL, _LARGEST_TRIAL = 50_000, 1_000_000
 
 #: Rows of each organization in each table, by its key and the table's name in the source.
 Counts = Mapping[str, Mapping[str, int]]
@@ -151,9 +151,13 @@ def _count(connection: Connection, tables: Sequence[AdoptedTable]) -> Counts:
 
 
 def _choose(found: Sequence[SourceOrganization], counts: Counts) -> SourceOrganization | None:
-    """Return an organization of middle size, to be tried."""
-    by_rows = sorted(found, key=lambda one: sum(counts.get(one.key, {}).values()))
-    small = [one for one in by_rows if 0 < sum(counts.get(one.key, {}).values()) <= _LARGEST_TRIAL]
+    """Return an organization to be tried: of middle size among those that take no time."""
+
+    def rows(one: SourceOrganization) -> int:
+        return sum(counts.get(one.key, {}).values())
+
+    by_rows = sorted((one for one in found if 0 < rows(one) <= _LARGEST_TRIAL), key=rows)
+    small = [one for one in by_rows if rows(one) <= _SMALL_TRIAL] or by_rows[:1]
     return small[len(small) // 2] if small else None
 
 
