@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from threading import Event
 from typing import TypeVar
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import AdoptionFailed, AdoptionRefused, OrganizationNotFound
-from orgtenancy.operations.adoption import fencing, finishing, journal, planning, switching
-from orgtenancy.operations.adoption.checking import find_left_over
-from orgtenancy.operations.adoption.findings import Finding
+from orgtenancy.errors import AdoptionFailed, AdoptionRefused
+from orgtenancy.operations.adoption import fencing, finishing, planning, switching
 from orgtenancy.operations.adoption.mapping import AdoptionMapping
-from orgtenancy.operations.adoption.organizations import SourceOrganization, read_organizations
+from orgtenancy.operations.adoption.organizations import SourceOrganization
+from orgtenancy.operations.adoption.preparing import (
+    check_open,
+    left_over,
+    prepare,
+    refuse_pending,
+)
 from orgtenancy.operations.adoption.reports import (
     AdoptedOrganization,
     AdoptionPlan,
@@ -29,7 +32,6 @@ from orgtenancy.operations.adoption.reports import (
 from orgtenancy.operations.adoption.resolving import Resolved
 from orgtenancy.operations.adoption.running import AdoptionOptions, OnProgress, Run, Work, alone
 from orgtenancy.operations.adoption.working import OrganizationWork
-from orgtenancy.operations.data.tables import enter
 from orgtenancy.operations.lifecycle.changing import change
 from orgtenancy.operations.lifecycle.draining import drain
 from orgtenancy.organizations import Organization
@@ -92,7 +94,7 @@ class Adoption:
                 the copy of one organization.
         """
         with self._database.admin_engine.connect() as connection:
-            self._check_open(connection)
+            check_open(connection, self.mapping)
             return planning.plan(connection, self._builder, self.mapping, rows=rows)
 
     def run(
@@ -164,7 +166,7 @@ class Adoption:
         with alone(self._database, self.mapping.source):
             work, found = self._prepare(organizations)
             if organizations is not None:
-                _refuse_pending(found)
+                refuse_pending(found)
             found = [one for one in found if one.state is not _S.PENDING]
             fencing.install(self._database, self.mapping.source, work.resolved.guarded)
 
@@ -202,7 +204,7 @@ class Adoption:
         return VerifyReport(
             organizations=tuple(sorted(results, key=lambda one: one.id)),
             pending=tuple(one.id for one in found if one.state is _S.PENDING),
-            left_over=self._left_over(work.resolved),
+            left_over=left_over(self._database, self.mapping, work.resolved),
         )
 
     def revert(self, organization_id: str) -> Organization:
@@ -269,36 +271,11 @@ class Adoption:
     def _prepare(
         self, organizations: Sequence[str] | None
     ) -> tuple[OrganizationWork, list[SourceOrganization]]:
-        """Find out what becomes of the source, and which organizations are meant."""
-        with self._database.admin_engine.connect() as connection:
-            self._check_open(connection)
-            with planning.fresh(connection, self._builder, self.mapping) as made:
-                resolved = made.resolved
-                _refuse("problems", resolved.problems)
-                found, wrong_ids = read_organizations(connection, self.mapping, resolved)
-        if organizations is not None:
-            by_id = {one.id: one for one in found}
-            found = [
-                _known(by_id, organization_id) for organization_id in dict.fromkeys(organizations)
-            ]
-        keys = {one.key for one in found}
-        _refuse(
-            "organizations cannot have their ids",
-            [one for one in wrong_ids if keys & {*one.organizations}],
-        )
+        resolved, found = prepare(self._builder, self.mapping, organizations)
         work = OrganizationWork(
             self._builder, self.mapping, resolved, self._on_change, self._on_adopted
         )
         return work, found
-
-    def _check_open(self, connection: Connection) -> None:
-        with connection.begin():
-            archive = journal.archive_of(connection, self.mapping.source)
-        if archive is not None:
-            raise AdoptionRefused(
-                f"the adoption of {self.mapping.source!r} is finished: its tables are in "
-                f"{archive!r}"
-            )
 
     def _go(
         self,
@@ -329,34 +306,7 @@ class Adoption:
         return AdoptionReport(
             organizations=tuple(sorted(results, key=lambda one: one.id)),
             # All rows are read for it: not for each organization again.
-            left_over=self._left_over(resolved) if organizations is None else (),
-        )
-
-    def _left_over(self, resolved: Resolved) -> tuple[Finding, ...]:
-        with self._database.admin_engine.begin() as connection:
-            enter(connection, self.mapping.source)
-            found, _ = read_organizations(connection, self.mapping, resolved)
-            known = [*(one.key for one in found), *self.mapping.organizations.ignore]
-            return tuple(find_left_over(connection, resolved.tables, known))
-
-
-def _known(found: Mapping[str, SourceOrganization], organization_id: str) -> SourceOrganization:
-    if organization_id not in found:
-        raise OrganizationNotFound(
-            f"no organization of the source has the id {organization_id!r}",
-            organization_id=organization_id,
-        )
-    return found[organization_id]
-
-
-def _refuse(what: str, findings: Sequence[Finding]) -> None:
-    if findings:
-        told = "; ".join(map(str, findings[:3]))
-        raise AdoptionRefused(f"{len(findings)} {what}: {told}", findings=map(str, findings))
-
-
-def _refuse_pending(found: Sequence[SourceOrganization]) -> None:
-    if pending := [one.id for one in found if one.state is _S.PENDING]:
-        raise AdoptionRefused(
-            f"not copied yet: {', '.join(pending[:5])}: run the adoption first", findings=pending
+            left_over=(
+                left_over(self._database, self.mapping, resolved) if organizations is None else ()
+            ),
         )
