@@ -22,7 +22,7 @@ from orgtenancy import Tenancy
 from orgtenancy.community import community
 from orgtenancy.naming import new_role_name, spare_schema_name
 from orgtenancy.operations.adoption import Adoption, AdoptionOptions
-from orgtenancy.operations.adoption.filling import insert, source_digests, target_digests
+from orgtenancy.operations.adoption.filling import insert, mapped_digests, target_digests
 from orgtenancy.operations.adoption.planning import fresh
 from orgtenancy.operations.adoption.resolving import Resolved
 from orgtenancy.operations.data.filling import filling
@@ -145,7 +145,7 @@ def _fill(
         enter(connection, schema)
         with filling(connection, schema, [(table.target.table, _LARGE) for table in tables]):
             grants.execute(connection, [insert(table, table.rows_of(key)) for table in tables])
-        if compared and source_digests(connection, tables, key) != target_digests(
+        if compared and mapped_digests(connection, tables, key) != target_digests(
             connection, tables
         ):
             raise RuntimeError("the rows differ")

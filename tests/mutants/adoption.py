@@ -27,7 +27,7 @@ MUTATIONS = (
     Mutation(
         "adoption: both sides are compared after a pass",
         f"{_FOLDER}/catching_up.py",
-        "    check_same(there, target_digests(connection, tables), key, schema)\n",
+        "    check_same(there, target_digests(connection, others), key, schema)\n",
         "",
         (CATCH_UP,),
         needs_slow=True,
@@ -84,7 +84,8 @@ MUTATIONS = (
         "adoption: the journal knows what was copied",
         f"{_FOLDER}/copying.py",
         "        journal.write_copied(\n"
-        "            connection, mapping.source, one.key, made, mapping.digest, found, moment\n"
+        "            connection, mapping.source, one.key, made, mapping.digest, read, found, "
+        "moment\n"
         "        )\n",
         "",
         (RUN,),

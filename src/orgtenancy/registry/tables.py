@@ -247,7 +247,9 @@ adopted = Table(
     Column("organization_id", Text, nullable=False),
     # A digest: a copy that was made by another mapping is made anew.
     Column("mapping", Text, nullable=False),
-    # Of the source's rows, mapped, when they were last found to be the same here.
+    # Of the source's rows as they are there, and as they are here, when both were last found to
+    # be the same: while neither changes, they need not be mapped to be compared.
+    Column("source_digests", JSONB, nullable=False),
     Column("digests", JSONB, nullable=False),
     # The oldest transaction that was under way then, and the time.
     Column("horizon", BigInteger, nullable=False),

@@ -8,6 +8,7 @@ a time of change that nobody kept, or that was kept late, is no more than a deto
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from psycopg import sql
@@ -19,14 +20,16 @@ from orgtenancy.operations.adoption.filling import (
     complete,
     different_tables,
     insert,
+    mapped_digests,
     source_digests,
     target_digests,
 )
-from orgtenancy.operations.adoption.journal import Moment
+from orgtenancy.operations.adoption.journal import Entry, Moment
 from orgtenancy.operations.adoption.mapping import XMIN
 from orgtenancy.operations.adoption.tables import ROW, AdoptedTable
-from orgtenancy.operations.data.digests import Digests, row_hash
+from orgtenancy.operations.data.digests import Digest, Digests, row_hash
 from orgtenancy.operations.data.filling import filling
+from orgtenancy.operations.data.tables import fetch
 
 # A transaction writes the time at which it began, and commits later.
 _OVERLAP = timedelta(minutes=5)
@@ -34,69 +37,96 @@ _OVERLAP = timedelta(minutes=5)
 _HASH = sql.Identifier("$hash")
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What both sides add up to, by tables here.
+
+    Attributes:
+        source: The rows there, as they are there.
+        digests: The rows here, which are the same.
+        changed: How many rows were written or deleted for it.
+    """
+
+    source: Digests
+    digests: Digests
+    changed: int
+
+
 def catch_up(
-    connection: Connection,
-    tables: Sequence[AdoptedTable],
-    key: str,
-    schema: str,
-    since: Moment,
-) -> tuple[Digests, int]:
-    """Bring the changes of an organization along, and return the digests of both sides.
+    connection: Connection, tables: Sequence[AdoptedTable], key: str, schema: str, entry: Entry
+) -> Seen:
+    """Bring the changes of an organization along, and compare both sides.
+
+    A table that is on both sides as it was when they were the same is the same. Others are
+    brought along, and their rows mapped and compared anew.
 
     Args:
         connection: A connection of the owner, in a transaction that has entered the schema.
         tables: The tables, in the schema.
         key: How the source knows the organization.
         schema: The schema.
-        since: When both sides were last the same.
-
-    Returns:
-        The digests, by tables here, and how many rows were written or deleted.
+        entry: What was seen when both sides were last the same.
 
     Raises:
         AdoptionMismatch: If the sides differ all the same.
         sqlalchemy.exc.IntegrityError: If the rows do not fit together, or break a rule.
     """
-    noted = [table for table in tables if table.changed_by is not None]
-    there: Digests | None = None
-    if not noted:
-        there = source_digests(connection, tables, key)
-        if not different_tables(there, target_digests(connection, tables)):
-            return there, 0
+    source = source_digests(connection, tables, key)
+    here = target_digests(connection, tables)
+    moved = {
+        *different_tables(source, entry.source_digests),
+        *different_tables(here, entry.digests),
+    }
+    if not moved:
+        return Seen(source, here, 0)
+    others = [table for table in tables if table.into.name in moved]
     # One block for all tables: only together do they fit together.
     with filling(connection, schema, []):
-        written = sum(_bring_noted(connection, table, key, since) for table in noted)
-        there = there or source_digests(connection, tables, key)
-        different = different_tables(there, target_digests(connection, tables))
-        for table in tables:
-            if table.into.name in different:
-                written += _bring_compared(connection, table, key)
+        there, written = _bring(connection, others, key, entry.moment)
     complete(connection, tables, schema)
-    check_same(there, target_digests(connection, tables), key, schema)
+    check_same(there, target_digests(connection, others), key, schema)
+    return Seen(source, {**here, **there}, written)
+
+
+def _bring(
+    connection: Connection, tables: Sequence[AdoptedTable], key: str, since: Moment
+) -> tuple[Digests, int]:
+    """Bring tables along, and return what the rows of the source add up to, mapped."""
+    noted = [table for table in tables if table.changed_by is not None]
+    written = sum(_bring_noted(connection, table, key, since) for table in noted)
+    there = mapped_digests(connection, noted, key)
+    missed = different_tables(there, target_digests(connection, noted))
+    for table in tables:
+        if table not in noted or table.into.name in missed:
+            there[table.into.name], number = _bring_compared(connection, table, key)
+            written += number
     return there, written
 
 
 def _bring_noted(connection: Connection, table: AdoptedTable, key: str, since: Moment) -> int:
-    """Bring along what is new, what is gone, and what is noted to have changed."""
+    """Bring along what is noted to be new, or to have changed."""
     changed = table.changed_rows_of(key, _is_changed(table, since))
-    gone = sql.SQL("DELETE FROM {} AS h WHERE NOT EXISTS (SELECT FROM ({}) AS r WHERE {})").format(
-        table.into.rows, table.rows_of(key), _same_key(table)
-    )
     stale = sql.SQL("DELETE FROM {} AS h USING ({}) AS r WHERE {}").format(
         table.into.rows, changed, _same_key(table)
     )
-    return _run(connection, table, [gone, stale, _missing(table, key)])
+    with by_index(connection, table):
+        return _run(connection, stale) + _run(connection, insert(table, changed))
 
 
-def _bring_compared(connection: Connection, table: AdoptedTable, key: str) -> int:
+def _bring_compared(connection: Connection, table: AdoptedTable, key: str) -> tuple[Digest, int]:
     """Bring along what is new, what is gone, and what differs."""
     theirs = sql.SQL("SELECT r.*, {} AS {} FROM ({}) AS r").format(
         row_hash(table.into, "r"), _HASH, table.rows_of(key)
     )
     stale = sql.SQL(
-        "DELETE FROM {} AS h WHERE NOT EXISTS (SELECT FROM ({}) AS r WHERE {} AND r.{} = {})"
-    ).format(table.into.rows, theirs, _same_key(table), _HASH, row_hash(table.into, "h"))
-    return _run(connection, table, [stale, _missing(table, key)])
+        "WITH r AS MATERIALIZED ({0}), gone AS (DELETE FROM {1} AS h WHERE NOT EXISTS "
+        "(SELECT FROM r WHERE {2} AND r.{3} = {4}) RETURNING 1) "
+        "SELECT count(*), coalesce(sum({3}::numeric), 0), (SELECT count(*) FROM gone) FROM r"
+    ).format(theirs, table.into.rows, _same_key(table), _HASH, row_hash(table.into, "h"))
+    with by_index(connection, table):
+        ((rows, checksum, gone),) = fetch(connection, stale)
+        written = gone + _run(connection, _missing(table, key))
+    return Digest(rows=rows, checksum=int(checksum)), written
 
 
 def _missing(table: AdoptedTable, key: str) -> sql.Composable:
@@ -123,11 +153,7 @@ def _is_changed(table: AdoptedTable, since: Moment) -> sql.Composable:
     return sql.SQL("{} >= {}").format(sql.Identifier(ROW, column), at)
 
 
-def _run(connection: Connection, table: AdoptedTable, statements: Sequence[sql.Composable]) -> int:
+def _run(connection: Connection, statement: sql.Composable) -> int:
+    """Run a statement, and return how many rows it wrote or deleted."""
     options = {"no_parameters": True}
-    rows = 0
-    with by_index(connection, table):
-        for statement in statements:
-            text = statement.as_string(None)
-            rows += connection.exec_driver_sql(text, execution_options=options).rowcount
-    return rows
+    return connection.exec_driver_sql(statement.as_string(None), execution_options=options).rowcount

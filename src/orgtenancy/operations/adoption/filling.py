@@ -50,7 +50,7 @@ def fill(
     return there
 
 
-def source_digests(
+def mapped_digests(
     connection: Connection, tables: Sequence[AdoptedTable], key: str
 ) -> dict[str, Digest]:
     """Return what an organization's rows in the source add up to, as they become here."""
@@ -58,6 +58,20 @@ def source_digests(
     for table in tables:
         with by_index(connection, table):
             found[table.into.name] = digest_of(connection, table.into, table.rows_of(key))
+    return found
+
+
+def source_digests(
+    connection: Connection, tables: Sequence[AdoptedTable], key: str
+) -> dict[str, Digest]:
+    """Return what an organization's rows in the source add up to, as they are there.
+
+    That tells in a fraction of the time whether they are still the same.
+    """
+    found = {}
+    for table in tables:
+        with by_index(connection, table):
+            found[table.into.name] = digest_of(connection, table.read, table.read_rows_of(key))
     return found
 
 

@@ -11,7 +11,6 @@ from orgtenancy.database.engines import Database
 from orgtenancy.errors import AdoptionRefused
 from orgtenancy.operations.adoption import fencing, journal
 from orgtenancy.operations.adoption.checking import find_left_over
-from orgtenancy.operations.adoption.filling import source_digests
 from orgtenancy.operations.adoption.findings import Finding
 from orgtenancy.operations.adoption.mapping import AdoptionMapping
 from orgtenancy.operations.adoption.organizations import SourceOrganization, read_organizations
@@ -139,8 +138,7 @@ def _check_unwritten(
         schema = entry.organization.schema_name
         enter(connection, schema, database.settings.extensions_schema)
         mine = [table.here(schema) for table in tables]
-        for name in written_since(mine, entry, source_digests(connection, mine, one.key)):
-            written.append(f"{name} of {one.id}")
+        written += [f"{name} of {one.id}" for name in written_since(connection, mine, entry)]
     if written:
         raise AdoptionRefused(
             "the source was written after the switch, past the fence: " + ", ".join(written[:5]),

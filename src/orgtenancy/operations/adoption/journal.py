@@ -6,7 +6,6 @@ a crash at whatever point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from orgtenancy.operations.data.digests import Digest
+from orgtenancy.operations.data.digests import Digest, Digests
 from orgtenancy.organizations import Organization
 from orgtenancy.registry.tables import adopted, adoptions, organizations
 
@@ -48,7 +47,8 @@ class Entry:
         key: How the source knows it.
         organization: As the registry has it now; None if it is gone.
         mapping: The digest of the mapping that it was copied by.
-        digests: What its rows added up to when they were last the same on both sides.
+        source_digests: What its rows in the source added up to when both sides were last the same.
+        digests: What its rows here added up to then.
         moment: When that was.
         switched_at: Since when its rows live here; None if the source has them.
         switched_digests: What all columns here added up to at that moment.
@@ -57,10 +57,11 @@ class Entry:
     key: str
     organization: Organization | None
     mapping: str
-    digests: Mapping[str, Digest]
+    source_digests: Digests
+    digests: Digests
     moment: Moment
     switched_at: datetime | None
-    switched_digests: Mapping[str, Digest]
+    switched_digests: Digests
 
 
 def begin(connection: Connection, source: str) -> None:
@@ -107,7 +108,8 @@ def write_copied(
     key: str,
     organization: Organization,
     mapping: str,
-    digests: Mapping[str, Digest],
+    source_digests: Digests,
+    digests: Digests,
     moment: Moment,
 ) -> None:
     """Note that an organization was copied."""
@@ -118,7 +120,8 @@ def write_copied(
             role_name=organization.role_name,
             organization_id=organization.id,
             mapping=mapping,
-            digests=_digests.dump_python(dict(digests), mode="json"),
+            source_digests=_json(source_digests),
+            digests=_json(digests),
             horizon=moment.horizon,
             seen_at=moment.seen_at,
         )
@@ -126,21 +129,25 @@ def write_copied(
 
 
 def write_seen(
-    connection: Connection, source: str, key: str, digests: Mapping[str, Digest], moment: Moment
+    connection: Connection,
+    source: str,
+    key: str,
+    source_digests: Digests,
+    digests: Digests,
+    moment: Moment,
 ) -> None:
     """Note that both sides of an organization were the same."""
     connection.execute(
         _of(source, key).values(
-            digests=_digests.dump_python(dict(digests), mode="json"),
+            source_digests=_json(source_digests),
+            digests=_json(digests),
             horizon=moment.horizon,
             seen_at=moment.seen_at,
         )
     )
 
 
-def write_switched(
-    connection: Connection, source: str, key: str, digests: Mapping[str, Digest] | None
-) -> None:
+def write_switched(connection: Connection, source: str, key: str, digests: Digests | None) -> None:
     """Note that an organization's rows live here; with None, that the source has them again.
 
     The row of the source changes with it, so the next switch waits for the end of this one:
@@ -149,9 +156,7 @@ def write_switched(
     connection.execute(
         _of(source, key).values(
             switched_at=None if digests is None else func.clock_timestamp(),
-            switched_digests=(
-                None if digests is None else _digests.dump_python(dict(digests), mode="json")
-            ),
+            switched_digests=None if digests is None else _json(digests),
         )
     )
     connection.execute(
@@ -181,6 +186,10 @@ def forget(connection: Connection, source: str, key: str) -> None:
     )
 
 
+def _json(digests: Digests) -> Any:
+    return _digests.dump_python(dict(digests), mode="json")
+
+
 def _of(source: str, key: str) -> Any:
     return update(adopted).where(adopted.c.source == source, adopted.c.key == key)
 
@@ -200,6 +209,7 @@ def _entry_from(row: Row[Any]) -> Entry:
         key=row.key,
         organization=None if known["id"] is None else Organization.model_validate(known),
         mapping=row.mapping,
+        source_digests=_digests.validate_python(row.source_digests),
         digests=_digests.validate_python(row.digests),
         moment=Moment(row.horizon, row.seen_at),
         switched_at=row.switched_at,

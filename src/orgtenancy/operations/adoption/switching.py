@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import AdoptionRefused
 from orgtenancy.operations.adoption import fencing, journal
-from orgtenancy.operations.adoption.catching_up import catch_up
+from orgtenancy.operations.adoption.catching_up import Seen, catch_up
 from orgtenancy.operations.adoption.copying import ONE_MOMENT
 from orgtenancy.operations.adoption.filling import (
     different_tables,
@@ -70,8 +70,8 @@ def refresh(
         grants.execute(connection, [ONE_MOMENT])
         limit_lock_wait(connection, database.settings.lifecycle_lock_timeout)
         entry, organization = _copied(connection, mapping.source, key)
-        found, changed = _bring_along(connection, database, mapping, resolved, entry, organization)
-    return Brought(organization, _rows(found), changed)
+        seen = _bring_along(connection, database, mapping, resolved, entry, organization)
+    return Brought(organization, _rows(seen.digests), seen.changed)
 
 
 def switch(
@@ -105,14 +105,15 @@ def switch(
         fencing.hold_shared(connection, resolved.tables)
         # Statements of this transaction see what was committed before the lock was given.
         entry, organization = _copied(connection, mapping.source, key)
-        found, changed = _bring_along(connection, database, mapping, resolved, entry, organization)
-        here = whole_digests(connection, resolved.here(organization.schema_name), found)
+        seen = _bring_along(connection, database, mapping, resolved, entry, organization)
+        here = whole_digests(connection, resolved.here(organization.schema_name), seen.digests)
         if not keep_fenced:
             organization = _open(connection, database, organization)
-        details = {"source": mapping.source, "key": key, "rows": _rows(found)}
+        details = {"source": mapping.source, "key": key, "rows": _rows(seen.digests)}
         audit.record(connection, "switched", organization.id, details=details)
         journal.write_switched(connection, mapping.source, key, here)
-    return Brought(organization, _rows(found), changed, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Brought(organization, _rows(seen.digests), seen.changed, seconds)
 
 
 def revert(
@@ -171,14 +172,14 @@ def _bring_along(
     resolved: Resolved,
     entry: journal.Entry,
     organization: Organization,
-) -> tuple[Digests, int]:
+) -> Seen:
     schema = organization.schema_name
     enter(connection, schema, database.settings.extensions_schema)
     moment = journal.now(connection)
     tables = resolved.here(schema)
-    found, changed = catch_up(connection, tables, entry.key, schema, entry.moment)
-    journal.write_seen(connection, mapping.source, entry.key, found, moment)
-    return found, changed
+    seen = catch_up(connection, tables, entry.key, schema, entry)
+    journal.write_seen(connection, mapping.source, entry.key, seen.source, seen.digests, moment)
+    return seen
 
 
 def _rows(found: Digests) -> int:

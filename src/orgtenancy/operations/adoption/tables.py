@@ -78,6 +78,12 @@ class AdoptedTable(SourceTable):
         return replace(table, columns=tuple(c for c in table.copied if c.name in self.values))
 
     @property
+    def read(self) -> Table:
+        """The table there, with the columns that something here is made of."""
+        table, used = self.source.table, {value.source for value in self.values.values()}
+        return replace(table, columns=tuple(c for c in table.columns if c.name in used))
+
+    @property
     def has_index(self) -> bool:
         """Whether the rows of one organization are found without reading those of others."""
         if self.route.column is None:
@@ -97,6 +103,13 @@ class AdoptedTable(SourceTable):
         """Return the statement of an organization's rows as they become here."""
         return sql.SQL("SELECT {} FROM {} {}").format(
             self._expressions(), self._reached(), self._only(organization)
+        )
+
+    def read_rows_of(self, organization: str) -> sql.Composable:
+        """Return the statement of an organization's rows as they are in the source."""
+        columns = [sql.Identifier(ROW, column.name) for column in self.read.columns]
+        return sql.SQL("SELECT {} FROM {} {}").format(
+            sql.SQL(", ").join(columns), self._reached(), self._only(organization)
         )
 
     def named_rows_of(self, organization: str) -> sql.Composable:

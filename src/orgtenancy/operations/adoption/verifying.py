@@ -12,6 +12,7 @@ from orgtenancy.operations.adoption.copying import ONE_MOMENT
 from orgtenancy.operations.adoption.filling import (
     by_index,
     different_tables,
+    mapped_digests,
     source_digests,
     target_digests,
 )
@@ -19,7 +20,7 @@ from orgtenancy.operations.adoption.journal import Entry
 from orgtenancy.operations.adoption.organizations import SourceOrganization
 from orgtenancy.operations.adoption.reports import TableDifference, VerifiedOrganization
 from orgtenancy.operations.adoption.tables import KEY, AdoptedTable
-from orgtenancy.operations.data.digests import Digest, Digests, row_hash
+from orgtenancy.operations.data.digests import Digest, row_hash
 from orgtenancy.operations.data.tables import enter, fetch
 from orgtenancy.organizations import Organization
 from orgtenancy.schemas import grants
@@ -49,10 +50,8 @@ def verify(
     with connection.begin():
         grants.execute(connection, [ONE_MOMENT])
         enter(connection, organization.schema_name, database.settings.extensions_schema)
-        there, here = (
-            source_digests(connection, tables, one.key),
-            target_digests(connection, tables),
-        )
+        there = mapped_digests(connection, tables, one.key)
+        here = target_digests(connection, tables)
         different = different_tables(there, here)
         return VerifiedOrganization(
             key=one.key,
@@ -64,16 +63,29 @@ def verify(
                 for t in tables
                 if t.into.name in different
             ),
-            written=written_since(tables, entry, there),
+            written=written_since(connection, tables, entry),
         )
 
 
-def written_since(tables: Sequence[AdoptedTable], entry: Entry, there: Digests) -> tuple[str, ...]:
-    """Return the tables of the source that were written after the switch of an organization."""
+def written_since(
+    connection: Connection, tables: Sequence[AdoptedTable], entry: Entry
+) -> tuple[str, ...]:
+    """Return the tables of the source that were written after the switch of an organization.
+
+    Args:
+        connection: A connection of the owner, in a transaction that has entered the schema.
+        tables: The tables, in the schema.
+        entry: What the journal has of it.
+    """
     if entry.switched_at is None:
         return ()
+    there = source_digests(connection, tables, entry.key)
+    moved = different_tables(there, entry.source_digests)
+    # The text of a value may depend on the server's settings, and a value of no column here.
+    suspects = [table for table in tables if table.into.name in moved]
+    there = mapped_digests(connection, suspects, entry.key)
     different = different_tables(there, entry.digests)
-    return tuple(table.name for table in tables if table.into.name in different)
+    return tuple(table.name for table in suspects if table.into.name in different)
 
 
 def _difference(

@@ -127,6 +127,7 @@ def upgrade() -> None:
         sa.Column("role_name", sa.Text, nullable=False),
         sa.Column("organization_id", sa.Text, nullable=False),
         sa.Column("mapping", sa.Text, nullable=False),
+        sa.Column("source_digests", postgresql.JSONB, nullable=False),
         sa.Column("digests", postgresql.JSONB, nullable=False),
         sa.Column("horizon", sa.BigInteger, nullable=False),
         _time("seen_at", nullable=False),
