@@ -26,7 +26,10 @@ OrgTenancyError
 │   ├── MoveFailed                        it is where it was
 │   ├── JobLocked                         another runner works on the placement
 │   ├── JobNotFound                       the journal has no such job
-│   └── JobFailed                         some organizations were not done; a resume goes on
+│   ├── JobFailed                         some organizations were not done; a resume goes on
+│   ├── AdoptionRefused                   it cannot be done as things are; the findings say why
+│   ├── AdoptionMismatch                  what was copied is not what the source has
+│   └── AdoptionFailed                    some organizations were not adopted; run it again
 ├── BackupError                           nothing was restored, and nothing changed
 │   ├── BackupForeign                     it is no backup of this library
 │   ├── BackupDamaged                     it is not whole, or not as it was written
@@ -60,7 +63,7 @@ and placement they are about, where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import ClassVar, Literal, TypedDict, Unpack
 
@@ -370,6 +373,52 @@ class ErasureRefused(OrgTenancyError):
     ) -> None:
         super().__init__(message, **about)
         self.columns = tuple(columns)
+
+
+class AdoptionRefused(SchemaError):
+    """An adoption, or a step of it, cannot be done as things are; nothing was changed.
+
+    Attributes:
+        findings: What stands in the way, one line each.
+    """
+
+    code = "adoption_refused"
+
+    def __init__(
+        self, message: str, *, findings: Iterable[str] = (), **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.findings = tuple(findings)
+
+
+class AdoptionMismatch(SchemaError):
+    """The rows of an organization here are not those of the source; nothing was changed.
+
+    Attributes:
+        tables: The tables that differ.
+    """
+
+    code = "adoption_mismatch"
+
+    def __init__(self, message: str, *, tables: Iterable[str] = (), **about: Unpack[About]) -> None:
+        super().__init__(message, **about)
+        self.tables = tuple(tables)
+
+
+class AdoptionFailed(SchemaError):
+    """Some organizations were not adopted. The others were; running it again goes on.
+
+    Attributes:
+        failed: Why, by the organizations' ids.
+    """
+
+    code = "adoption_failed"
+
+    def __init__(
+        self, message: str, *, failed: Mapping[str, str] | None = None, **about: Unpack[About]
+    ) -> None:
+        super().__init__(message, **about)
+        self.failed = dict(failed or {})
 
 
 class IdentityError(OrgTenancyError):

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import URL, Engine
@@ -20,6 +21,7 @@ from orgtenancy.database.placements import Placement, Placements, check_placemen
 from orgtenancy.database.sessions import ModuleSettingsByType
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.naming import CONTROL_PLACEMENT
+from orgtenancy.operations.adoption import Adoption, AdoptionMapping
 from orgtenancy.operations.backup import Backups
 from orgtenancy.operations.erasure import Erasures
 from orgtenancy.operations.fan_out import FanOut, check_call, fan_out, fan_out_async
@@ -151,6 +153,25 @@ class Tenancy:
         an organization are out of its reach.
         """
         return ControlBlock(self._database)
+
+    def adoption(self, mapping: AdoptionMapping | Path | str) -> Adoption:
+        """Return what moves the organizations of a shared schema into schemas of their own.
+
+        Args:
+            mapping: What becomes of the shared schema, or the TOML file that says so.
+
+        Raises:
+            ConfigurationError: If the file is no mapping.
+        """
+        if not isinstance(mapping, AdoptionMapping):
+            mapping = AdoptionMapping.load(mapping)
+        return Adoption(
+            self._database,
+            self.schemas,
+            mapping,
+            on_change=self._forget,
+            on_adopted=self.organizations.tell_adopted,
+        )
 
     def run(
         self, function: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs

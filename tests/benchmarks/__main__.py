@@ -7,6 +7,7 @@ import importlib
 
 #: What there is, and the module that measures it.
 BENCHMARKS = {
+    "adoption": "tests.benchmarks.adoption",
     "alembic_threads": "tests.benchmarks.alembic_threads",
     "backup": "tests.benchmarks.backup",
     "capacity": "tests.benchmarks.capacity",

@@ -60,6 +60,13 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "jobs resume": (("1",), (0,)),
     "jobs cancel": (("1",), (0,)),
     "jobs run": (("HOST:read",), (0,)),
+    "adopt plan": (("adopt.toml",), (0,)),
+    "adopt run": (("adopt.toml", "--workers", "1"), (0,)),
+    "adopt switch": (("adopt.toml", "--keep-fenced"), (0,)),
+    "adopt verify": (("adopt.toml",), (0,)),
+    # They depend on what ran before.
+    "adopt revert": (("adopt.toml", "shared-1"), (0, 1)),
+    "adopt finish": (("adopt.toml",), (0, 1)),
     "drift check": ((), (0, 3)),
     "drift repair": ((), (0, 3)),
     "backup create": (("acme", "acme.tar"), (0,)),
@@ -83,6 +90,12 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "module init": (("billing",), (0,)),
 }
 ORGANIZATIONS = ("acme", "victim", "mover", "guest", "moved", "leaver", "returner", "gone")
+# A shared schema of one organization, which is adopted as it is.
+SHARED = (
+    "CREATE SCHEMA shared; "
+    "CREATE TABLE shared.items (organization_id text NOT NULL, id bigint PRIMARY KEY); "
+    "INSERT INTO shared.items VALUES ('shared-1', 1)"
+)
 WITHOUT_DATABASE = {
     "openapi",
     "module init",
@@ -112,6 +125,8 @@ def busy_project(
                 project.ok("org", "create", name)
             set_status(database, "returner", ARCHIVED)
             set_status(database, "gone", ARCHIVED, purge_after=datetime.now(UTC))
+            database.ask(SHARED)
+            (folder / "adopt.toml").write_text('source = "shared"')
             project.ok("jobs", "run", f"{project.host}:write")
             project.ok("backup", "create", "acme", "kept.tar")
             project.ok("backup", "all", "backups", "--org", "acme")

@@ -45,6 +45,7 @@ PUBLIC = [
 
 TENANCY = [
     "aclose",
+    "adoption",
     "async_engine",
     "close",
     "control_session",
@@ -139,7 +140,8 @@ def test_what_is_not_listed_is_a_module() -> None:
 def test_the_methods_of_the_objects_a_host_holds_are_exactly_these() -> None:
     assert members(orgtenancy.Tenancy) == TENANCY
     assert members(orgtenancy.SchemaManager) == SCHEMA_MANAGER
-    assert members(Organizations) == sorted([*with_twins(ORGANIZATIONS), "tell_provisioned"])
+    own = [*with_twins(ORGANIZATIONS), "tell_adopted", "tell_provisioned"]
+    assert members(Organizations) == sorted(own)
     assert members(Backups) == sorted(with_twins(BACKUPS))
     assert members(Erasures) == sorted(with_twins(ERASURE))
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mutants import adapters, backup, database, placements, propagation
+from tests.mutants import adapters, adoption, backup, database, placements, propagation
 from tests.mutants.mutation import SOURCE, Mutation
 
 MUTATIONS = (
@@ -27,6 +27,7 @@ MUTATIONS = (
     *propagation.MUTATIONS,
     *placements.MUTATIONS,
     *backup.MUTATIONS,
+    *adoption.MUTATIONS,
 )
 
 _PROJECT = Path(__file__).parents[2]

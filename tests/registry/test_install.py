@@ -88,7 +88,7 @@ def test_the_registry_is_stamped_with_its_own_revision(bare_database: FreshDatab
     with bare_database.tenancy() as tenancy:
         tenancy.install()
     assert bare_database.ask("SELECT version_num FROM orgtenancy.alembic_version") == [
-        ("registry_0004",)
+        ("registry_0005",)
     ]
 
 

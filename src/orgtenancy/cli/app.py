@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from orgtenancy.cli import backup, drift, jobs, logto, migrate, module, org, placements, spares
+from orgtenancy.cli import (
+    adopt,
+    backup,
+    drift,
+    jobs,
+    logto,
+    migrate,
+    module,
+    org,
+    placements,
+    spares,
+)
 from orgtenancy.cli.audit import audit
 from orgtenancy.cli.context import Source, origin, source_var
 from orgtenancy.cli.doctor import doctor
@@ -41,6 +52,7 @@ app.add_typer(backup.app, name="backup")
 app.command()(restore)
 app.command()(export)
 app.command()(erase)
+app.add_typer(adopt.app, name="adopt")
 app.add_typer(logto.app, name="logto")
 app.command()(audit)
 app.command()(doctor)

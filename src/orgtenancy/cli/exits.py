@@ -15,6 +15,9 @@ from typer.core import TyperGroup
 
 from orgtenancy.cli.output import show_document, tell
 from orgtenancy.errors import (
+    AdoptionFailed,
+    AdoptionMismatch,
+    AdoptionRefused,
     BackupDamaged,
     BackupKeyRefused,
     DropRefused,
@@ -67,6 +70,9 @@ _NEXT_STEPS: dict[type[OrgTenancyError], str] = {
     BackupDamaged: "take another backup: `orgtenancy backup list FOLDER` shows which there are",
     BackupKeyRefused: "--key-file or ORGTENANCY_BACKUP_KEY says which key",
     ErasureRefused: "--replace-in or --ignore with the column",
+    AdoptionFailed: "mend the cause, and the same command goes on",
+    AdoptionMismatch: "`orgtenancy adopt verify` names the rows",
+    AdoptionRefused: "`orgtenancy adopt plan` tells all that is wrong",
     DropRefused: "on the command line: --confirm with the id, and --force",
     JobFailed: "`orgtenancy jobs show ID --failed` tells why",
     JobLocked: "wait for it, or stop it with `orgtenancy jobs cancel ID`",
@@ -82,6 +88,7 @@ _NEXT_STEPS: dict[type[OrgTenancyError], str] = {
     SyncRefused: "if they are really gone in Logto: --max-archived, or `orgtenancy org archive`",
 }
 _EXIT_CODES: dict[type[OrgTenancyError], ExitCode] = {
+    AdoptionFailed: ExitCode.JOB_FAILED,
     JobFailed: ExitCode.JOB_FAILED,
     JobLocked: ExitCode.LOCKED,
     OrganizationBusy: ExitCode.LOCKED,
@@ -99,6 +106,8 @@ _ABOUT = (
     "retry_after",
     "would_archive",
     "columns",
+    "findings",
+    "failed",
 )
 # What leads back out of a status, and so may have to come first.
 _WAYS_BACK = ("unfence", "resume", "restore")

@@ -24,16 +24,34 @@ from rich.progress import (
 from rich.text import Text
 
 from orgtenancy.cli.output import tell
-from orgtenancy.schemas.fleet import JobProgress
-from orgtenancy.schemas.fleet.jobs import job_label
 
 _SECONDS = 5.0  # between two lines
 
 
-class OnProgress(Protocol):
-    """Told of each schema of a job."""
+class Shown(Protocol):
+    """How far something is."""
 
-    def __call__(self, progress: JobProgress) -> None:
+    @property
+    def title(self) -> str:
+        """What is done."""
+
+    @property
+    def total(self) -> int:
+        """How many there are to do."""
+
+    @property
+    def done(self) -> int:
+        """How many need no more work."""
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+
+
+class OnProgress(Protocol):
+    """Told of each schema of a job, or of what else is shown."""
+
+    def __call__(self, progress: Shown) -> None:
         """Show it."""
 
 
@@ -58,11 +76,11 @@ def show_progress() -> Iterator[OnProgress]:
     with bar:
         task = bar.add_task("planning", total=None)
 
-        def on_progress(progress: JobProgress) -> None:
+        def on_progress(progress: Shown) -> None:
             failed = f", {progress.failed} failed" if progress.failed else ""
             bar.update(
                 task,
-                description=f"{_told(progress)}{failed}",
+                description=f"{progress.title}{failed}",
                 total=progress.total,
                 completed=progress.done + progress.failed,
             )
@@ -82,7 +100,7 @@ class Lines:
         self._began: tuple[float, int] | None = None
         self._told_at = 0.0
 
-    def __call__(self, progress: JobProgress) -> None:
+    def __call__(self, progress: Shown) -> None:
         """Tell it, unless a line was just written."""
         now, done = self._clock(), progress.done + progress.failed
         if self._began is None:
@@ -90,9 +108,9 @@ class Lines:
         elif done < progress.total and now - self._told_at < _SECONDS:
             return
         self._told_at = now
-        tell(f"{_told(progress)}: {self._numbers(progress, now - self._began[0], done)}")
+        tell(f"{progress.title}: {self._numbers(progress, now - self._began[0], done)}")
 
-    def _numbers(self, progress: JobProgress, seconds: float, done: int) -> str:
+    def _numbers(self, progress: Shown, seconds: float, done: int) -> str:
         parts = [f"{progress.done} of {progress.total} done"]
         if progress.failed:
             parts.append(f"{progress.failed} failed")
@@ -138,9 +156,3 @@ def logging_to_stderr(*, with_traceback: bool) -> Iterator[None]:
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:.1f}/s")
-
-
-def _told(progress: JobProgress) -> str:
-    wave = f", wave {progress.wave + 1} of {progress.waves}" if progress.waves > 1 else ""
-    label = job_label(progress.placement, progress.job_id)
-    return f"job {label} ({progress.kind}){wave}"

@@ -270,6 +270,48 @@ moves = Table(
     ),
 )
 
+#: Shared schemas whose organizations are being adopted, or were.
+adoptions = Table(
+    "adoptions",
+    metadata,
+    # The shared schema.
+    Column("source", Text, primary_key=True),
+    # Changed by every switch: who began before it and still writes cannot lock the row.
+    Column("switches", BigInteger, nullable=False, server_default=text("0")),
+    Column("begun_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Where its tables are since the end of the adoption.
+    Column("archive", Text),
+    Column("archived_at", DateTime(timezone=True)),
+)
+
+#: The organizations of them: one is copied, then switched.
+adopted = Table(
+    "adopted",
+    metadata,
+    # No reference: a copy takes a while, and would fail at its end when another organization
+    # was switched meanwhile.
+    Column("source", Text, primary_key=True),
+    # How the shared schema knows it, as text.
+    Column("key", Text, primary_key=True),
+    Column("role_name", Text, nullable=False, unique=True),
+    # What it was called then; the role tells what it is called now.
+    Column("organization_id", Text, nullable=False),
+    # A digest: a copy that was made by another mapping is made anew.
+    Column("mapping", Text, nullable=False),
+    # Of the source's rows as they are there, and as they are here, when both were last found to
+    # be the same: while neither changes, they need not be mapped to be compared.
+    Column("source_digests", JSONB, nullable=False),
+    Column("digests", JSONB, nullable=False),
+    # The oldest transaction that was under way then, and the time.
+    Column("horizon", BigInteger, nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("copied_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Not null: its rows live here, and nobody writes them in the source.
+    Column("switched_at", DateTime(timezone=True)),
+    # Of all columns here, at that moment.
+    Column("switched_digests", JSONB),
+)
+
 
 def organization_from(row: Row[Any]) -> Organization:
     """Return the organization that a row of `organizations` holds."""

@@ -43,21 +43,40 @@ def digests(connection: Connection, tables: Sequence[Table]) -> dict[str, Digest
     """
     if not tables:
         return {}
-    statement = sql.SQL(" UNION ALL ").join(map(_digest, tables))
+    statement = sql.SQL(" UNION ALL ").join(_digest(table, table.rows) for table in tables)
     found = fetch(connection, statement)
     return {name: Digest(rows=rows, checksum=int(checksum)) for name, rows, checksum in found}
 
 
-def row_hash(table: Table) -> sql.Composable:
-    """Return the expression of one row's hash."""
+def digest_of(connection: Connection, table: Table, rows: sql.Composable) -> Digest:
+    """Return the digest of rows that would be those of a table.
+
+    Args:
+        connection: A connection of the owner, in a transaction.
+        table: Which table.
+        rows: The statement of the rows, with the columns of the table.
+    """
+    from_rows = sql.SQL("({}) AS {}").format(rows, sql.Identifier(table.name))
+    ((_, number, checksum),) = fetch(connection, _digest(table, from_rows))
+    return Digest(rows=number, checksum=int(checksum))
+
+
+def row_hash(table: Table, alias: str | None = None) -> sql.Composable:
+    """Return the expression of one row's hash.
+
+    Args:
+        table: The table.
+        alias: What the row is called, where there are others.
+    """
+    row = () if alias is None else (alias,)
     values = [
-        sql.Identifier(column.name) + sql.SQL("" if column.is_hashed else "::text")
+        sql.Identifier(*row, column.name) + sql.SQL("" if column.is_hashed else "::text")
         for column in table.copied
     ]
     return sql.SQL("hash_record_extended(ROW({}), {})").format(sql.SQL(", ").join(values), _SEED)
 
 
-def _digest(table: Table) -> sql.Composable:
+def _digest(table: Table, rows: sql.Composable) -> sql.Composable:
     return sql.SQL("SELECT {}, count(*), coalesce(sum({}), 0) FROM {}").format(
-        sql.Literal(table.name), row_hash(table), table.rows
+        sql.Literal(table.name), row_hash(table), rows
     )

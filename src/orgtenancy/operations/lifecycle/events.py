@@ -34,6 +34,10 @@ class LifecycleEvents:
         """Call a function when an organization was made, by `SchemaManager.provision`."""
         return self._register("provisioned", handler)
 
+    def on_adopted(self, handler: LifecycleHandler) -> LifecycleHandler:
+        """Call a function when an organization was switched from a shared schema to its own."""
+        return self._register("adopted", handler)
+
     def on_suspended(self, handler: LifecycleHandler) -> LifecycleHandler:
         """Call a function when an organization was suspended."""
         return self._register("suspended", handler)

@@ -395,3 +395,7 @@ class Organizations(LifecycleEvents):
     def tell_provisioned(self, organization: Organization) -> None:
         """Call the host's functions for an organization that was made."""
         self._fire("provisioned", organization)
+
+    def tell_adopted(self, organization: Organization) -> None:
+        """Call the host's functions for an organization that came from a shared schema."""
+        self._fire("adopted", organization)

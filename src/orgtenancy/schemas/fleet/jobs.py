@@ -255,3 +255,9 @@ class JobProgress:
     status: ItemStatus | None = None
     error: str | None = None
     placement: str = CONTROL_PLACEMENT
+
+    @property
+    def title(self) -> str:
+        """What is done, for people."""
+        wave = f", wave {self.wave + 1} of {self.waves}" if self.waves > 1 else ""
+        return f"job {job_label(self.placement, self.job_id)} ({self.kind}){wave}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -74,6 +75,8 @@ class PlacementLock:
     def release(self) -> None:
         """Let others have it."""
         if self._connection is not None:
+            with suppress(psycopg.Error):  # it may be lost
+                self._connection.rollback()  # the server notices a close only some time later
             self._connection.close()
             self._connection = None
 
