@@ -18,9 +18,8 @@ MUTATIONS = (
     Mutation(
         "adoption: both sides are compared after a copy",
         f"{_FOLDER}/filling.py",
-        "    check_same(there, target_digests(connection, tables), key, schema)\n"
-        "    return there\n",
-        "    return there\n",
+        "    check_same(there, target_digests(connection, tables), key, schema)\n",
+        "",
         (RUN,),
         needs_slow=True,
     ),
@@ -84,7 +83,7 @@ MUTATIONS = (
         "adoption: the journal knows what was copied",
         f"{_FOLDER}/copying.py",
         "        journal.write_copied(\n"
-        "            connection, mapping.source, one.key, made, mapping.digest, read, found, "
+        "            connection, mapping.source, one.key, made, mapping.digest, read, here, "
         "moment\n"
         "        )\n",
         "",

@@ -26,15 +26,13 @@ from orgtenancy.operations.adoption.filling import (
 )
 from orgtenancy.operations.adoption.journal import Entry, Moment
 from orgtenancy.operations.adoption.mapping import XMIN
-from orgtenancy.operations.adoption.tables import ROW, AdoptedTable
+from orgtenancy.operations.adoption.tables import HASH, ROW, AdoptedTable
 from orgtenancy.operations.data.digests import Digest, Digests, row_hash
 from orgtenancy.operations.data.filling import filling
 from orgtenancy.operations.data.tables import fetch
 
 # A transaction writes the time at which it began, and commits later.
 _OVERLAP = timedelta(minutes=5)
-
-_HASH = sql.Identifier("$hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +114,13 @@ def _bring_noted(connection: Connection, table: AdoptedTable, key: str, since: M
 def _bring_compared(connection: Connection, table: AdoptedTable, key: str) -> tuple[Digest, int]:
     """Bring along what is new, what is gone, and what differs."""
     theirs = sql.SQL("SELECT r.*, {} AS {} FROM ({}) AS r").format(
-        row_hash(table.into, "r"), _HASH, table.rows_of(key)
+        row_hash(table.into, "r"), HASH, table.rows_of(key)
     )
     stale = sql.SQL(
         "WITH r AS MATERIALIZED ({0}), gone AS (DELETE FROM {1} AS h WHERE NOT EXISTS "
         "(SELECT FROM r WHERE {2} AND r.{3} = {4}) RETURNING 1) "
         "SELECT count(*), coalesce(sum({3}::numeric), 0), (SELECT count(*) FROM gone) FROM r"
-    ).format(theirs, table.into.rows, _same_key(table), _HASH, row_hash(table.into, "h"))
+    ).format(theirs, table.into.rows, _same_key(table), HASH, row_hash(table.into, "h"))
     with by_index(connection, table):
         ((rows, checksum, gone),) = fetch(connection, stale)
         written = gone + _run(connection, _missing(table, key))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert
 
 from orgtenancy.naming import new_role_name, schema_name
 from orgtenancy.operations.adoption import journal
-from orgtenancy.operations.adoption.filling import fill, source_digests
+from orgtenancy.operations.adoption.filling import fill
 from orgtenancy.operations.adoption.mapping import AdoptionMapping
 from orgtenancy.operations.adoption.organizations import SourceOrganization
 from orgtenancy.operations.adoption.resolving import Resolved
@@ -53,12 +53,11 @@ def copy(
         enter(connection, made.schema_name, builder.database.settings.extensions_schema)
         moment = journal.now(connection)
         tables = resolved.here(made.schema_name)
-        found = fill(connection, tables, one.key, made.schema_name)
-        read = source_digests(connection, tables, one.key)
+        read, here = fill(connection, tables, one.key, made.schema_name)
         journal.write_copied(
-            connection, mapping.source, one.key, made, mapping.digest, read, found, moment
+            connection, mapping.source, one.key, made, mapping.digest, read, here, moment
         )
-        rows = sum(digest.rows for digest in found.values())
+        rows = sum(digest.rows for digest in here.values())
         details = {"source": mapping.source, "key": one.key, "rows": rows}
         audit.record(connection, "copied", one.id, details=details)
     return rows

@@ -13,7 +13,7 @@ from psycopg import sql
 from sqlalchemy import Connection
 
 from orgtenancy.errors import AdoptionMismatch
-from orgtenancy.operations.adoption.tables import AdoptedTable
+from orgtenancy.operations.adoption.tables import HASH, AdoptedTable
 from orgtenancy.operations.data.digests import (
     Digest,
     Digests,
@@ -29,8 +29,8 @@ _ROW_HEAD = 24  # bytes of a row, beside its values
 
 def fill(
     connection: Connection, tables: Sequence[AdoptedTable], key: str, schema: str
-) -> dict[str, Digest]:
-    """Fill the empty tables of a schema, and return the digests of both sides, by tables here.
+) -> tuple[Digests, Digests]:
+    """Fill the empty tables of a schema, and compare both sides.
 
     Args:
         connection: A connection of the owner, in a transaction that has entered the schema.
@@ -38,16 +38,23 @@ def fill(
         key: How the source knows the organization.
         schema: The schema.
 
+    Returns:
+        What the rows add up to as they are in the source, and as they are here, by tables here.
+
     Raises:
         AdoptionMismatch: If what is here then is not what the source has.
         sqlalchemy.exc.IntegrityError: If the rows do not fit together, or break a rule.
     """
     sizes = [(table.target.table, _expected_size(connection, table, key)) for table in tables]
+    source: dict[str, Digest] = {}
+    there: dict[str, Digest] = {}
     with filling(connection, schema, sizes):
-        there = {table.into.name: _fill_one(connection, table, key) for table in tables}
+        for table in tables:
+            name = table.into.name
+            source[name], there[name] = _fill_one(connection, table, key)
     complete(connection, tables, schema)
     check_same(there, target_digests(connection, tables), key, schema)
-    return there
+    return source, there
 
 
 def mapped_digests(
@@ -157,19 +164,21 @@ def whole_digests(
     return {**found, **digests(connection, more)}
 
 
-def _fill_one(connection: Connection, table: AdoptedTable, key: str) -> Digest:
-    """Write the rows of a table, and return what they add up to as they were read.
+def _fill_one(connection: Connection, table: AdoptedTable, key: str) -> tuple[Digest, Digest]:
+    """Write the rows of a table, and return what they add up to as they were read, and mapped.
 
     Each row is read and mapped once: to make its keys takes as long as to write it.
     """
     into = table.into
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in into.columns)
+    written = insert(table, sql.SQL("SELECT {} FROM r").format(names))
     statement = sql.SQL(
         "WITH r AS MATERIALIZED ({}), written AS ({}) "
-        "SELECT count(*), coalesce(sum({}::numeric), 0) FROM r"
-    ).format(table.rows_of(key), insert(table, sql.SQL("SELECT * FROM r")), row_hash(into, "r"))
+        "SELECT count(*), coalesce(sum({}::numeric), 0), coalesce(sum({}::numeric), 0) FROM r"
+    ).format(table.hashed_rows_of(key), written, HASH, row_hash(into, "r"))
     with by_index(connection, table):
-        ((rows, checksum),) = fetch(connection, statement)
-    return Digest(rows=rows, checksum=int(checksum))
+        ((rows, read, mapped),) = fetch(connection, statement)
+    return Digest(rows=rows, checksum=int(read)), Digest(rows=rows, checksum=int(mapped))
 
 
 def _expected_size(connection: Connection, table: AdoptedTable, key: str) -> int:

@@ -9,10 +9,11 @@ from psycopg import sql
 
 from orgtenancy.operations.adoption.catalog import TableInfo
 from orgtenancy.operations.adoption.routes import Route
+from orgtenancy.operations.data.digests import row_hash
 from orgtenancy.operations.data.tables import Table
 
-#: What the organization, and the key in the source, of a row are called in statements.
-ORGANIZATION, KEY = sql.Identifier("$organization"), sql.Identifier("$key")
+#: What the organization, the key in the source, and the hash of a row are called in statements.
+ORGANIZATION, KEY, HASH = map(sql.Identifier, ("$organization", "$key", "$hash"))
 
 #: The alias of the table itself, whose columns expressions are made of.
 ROW = "t"
@@ -103,6 +104,16 @@ class AdoptedTable(SourceTable):
         """Return the statement of an organization's rows as they become here."""
         return sql.SQL("SELECT {} FROM {} {}").format(
             self._expressions(), self._reached(), self._only(organization)
+        )
+
+    def hashed_rows_of(self, organization: str) -> sql.Composable:
+        """Return the same with the hash of each row as it is in the source."""
+        return sql.SQL("SELECT {}, {} AS {} FROM {} {}").format(
+            self._expressions(),
+            row_hash(self.read, ROW),
+            HASH,
+            self._reached(),
+            self._only(organization),
         )
 
     def read_rows_of(self, organization: str) -> sql.Composable:
