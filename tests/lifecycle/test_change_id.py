@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from threading import Barrier
 
 import pytest
+from sqlalchemy import Connection
 
 from orgtenancy import Tenancy
 from orgtenancy.errors import InvalidOrganizationId, OrganizationExists, OrganizationNotFound
 from orgtenancy.registry import members
+from orgtenancy.schemas import messages
 from orgtenancy.schemas.fleet import JobOptions
+from orgtenancy.schemas.revisions import applying
 from tests.lifecycle.worlds import S, count_notes, history, may_enter, new_id, reach, write
 from tests.registry.worker import status_of
 from tests.schemas.conftest import MakeModule
@@ -187,3 +190,32 @@ def test_a_migration_that_meets_a_change_of_id_migrates_it_under_the_new_name(
             assert bare_database.ask("SELECT to_regclass(%s) IS NOT NULL", f"org_o{n}.later") == [
                 (True,)
             ]
+
+
+def test_a_migration_that_finds_no_schema_which_then_is_back_migrates_it(
+    bare_database: FreshDatabase, make_module: MakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bare_database.tenancy([notes]) as tenancy:
+        tenancy.install()
+        tenancy.schemas.provision("acme")
+    later = make_module("later", "op.create_table('later', sa.Column('id', sa.Integer))")
+    with bare_database.tenancy([notes, later]) as tenancy:
+        away = iter(["beta"])
+
+        def send(connection: Connection, message: bytes) -> None:
+            """Send it; the first one while the organization has another id."""
+            if not (new := next(away, None)):
+                return messages.send_transaction(connection, message)
+            tenancy.organizations.change_id("acme", new)
+            try:
+                return messages.send_transaction(connection, message)
+            finally:
+                tenancy.organizations.change_id(new, "acme")
+
+        monkeypatch.setattr(applying, "send_transaction", send)
+        job = tenancy.schemas.migrate()
+        assert job
+        assert (job.done, job.failed) == (1, 0)
+        found = tenancy.organizations.get("acme").revisions
+        assert found == tenancy.schemas.revisions.heads
+        assert not list(away)

@@ -29,6 +29,8 @@ logger = logging.getLogger("orgtenancy.fleet")
 
 _OTHER_STAMPS = "OT002"
 _LEFT_ALONE = "OT004"
+# The classes of what is said when names lead nowhere, or elsewhere.
+_NAMES = ("3F", "42")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +159,19 @@ class Migration:
         except (DBAPIError, psycopg.Error) as error:
             if should_retry(error):
                 raise
+            cause = cause_of(error)
             actual = self._actual_stamps(worker, place, stamps)
-            if actual == stamps:
+            if actual != stamps:
+                logger.warning(
+                    "%s is at %s, and not at %s as the registry has it",
+                    target.label,
+                    sorted(actual),
+                    sorted(stamps),
+                )
+            elif cause is None or not (cause.sqlstate or "").startswith(_NAMES):
                 raise
-            logger.warning(
-                "%s is at %s, and not at %s as the registry has it",
-                target.label,
-                sorted(actual),
-                sorted(stamps),
-            )
-            self._follow(worker, place, self._path_from(actual, entry), entry)
+            # It may have been renamed and renamed back, which only who holds it can rule out.
+            self._follow(worker, place, self._path_from(actual, entry), entry, hold=True)
 
     def _actual_stamps(self, worker: Worker, place: Place, stamps: Heads) -> Heads:
         """Return the stamps of a schema that was taken to have others, or to have these.
@@ -188,7 +193,13 @@ class Migration:
         return stamps
 
     def _follow(
-        self, worker: Worker, place: Place, path: RevisionPath, entry: JournalEntry
+        self,
+        worker: Worker,
+        place: Place,
+        path: RevisionPath,
+        entry: JournalEntry,
+        *,
+        hold: bool = False,
     ) -> None:
         if not path:
             with worker.connection() as connection:
@@ -201,7 +212,7 @@ class Migration:
                     self._applier.apply_autocommit(connection, place, stage, last)
             else:
                 with worker.connection() as connection:
-                    self._applier.apply(connection, place, stage, last)
+                    self._applier.apply(connection, place, stage, last, hold=hold)
 
     def _path_from(self, stamps: Heads, entry: JournalEntry) -> RevisionPath:
         """Return the path of a schema, of which an earlier attempt may have gone a part."""

@@ -51,7 +51,13 @@ class StageApplier:
         self._scripts: dict[Stage, _Script] = {}
 
     def apply(
-        self, connection: Connection, place: Place, stage: Stage, entry: JournalEntry | None = None
+        self,
+        connection: Connection,
+        place: Place,
+        stage: Stage,
+        entry: JournalEntry | None = None,
+        *,
+        hold: bool = False,
     ) -> None:
         """Apply a stage that fits in a transaction: in one message, if it is all SQL.
 
@@ -60,6 +66,8 @@ class StageApplier:
             place: The schema; its stamps must be those where the stage begins.
             stage: What to do.
             entry: What to write into the journal with it.
+            hold: Whether to lock the schema's row before anything else, at the price of a
+                message for each part. Without it a rename meanwhile makes the script fail.
 
         Raises:
             psycopg.Error: What the server said; `OT001` if the registry has no such schema,
@@ -67,7 +75,7 @@ class StageApplier:
                 SQLAlchemy's errors have it as `orig`.
         """
         match stage.parts:
-            case [SqlPart() as part] if not self._one_by_one:
+            case [SqlPart() as part] if not (self._one_by_one or hold):
                 script = self._scripts.get(stage)
                 if script is None:
                     script = self._scripts[stage] = self._script(stage, part)
