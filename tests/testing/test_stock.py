@@ -283,7 +283,7 @@ def test_tables_of_other_schemas_are_not_emptied_with_those_of_an_organization(
     write(
         seeded,
         organization,
-        "INSERT INTO orders (plan_id) SELECT 1 FROM generate_series(1, 50_000)",
+        "INSERT INTO orders (plan_id) SELECT 1 FROM generate_series(1, 50000)",
     )
     own(
         seeded,
