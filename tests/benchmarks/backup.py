@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -34,7 +35,8 @@ from orgtenancy.operations.data.snapshots import snapshot
 from orgtenancy.operations.data.tables import Table
 from tests.benchmarks import community_data
 from tests.benchmarks import fleet_ground as ground
-from tests.benchmarks.fleet_ground import Place, Turn
+from tests.benchmarks.fleet_ground import Place
+from tests.benchmarks.harness import cpu_times
 
 COPY = "COPY alone"
 BACKUP = "backup"
@@ -53,18 +55,18 @@ def main(arguments: Sequence[str]) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(ground.started())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ours: dict[int, dict[str, Turn]] = {}
-        dumps: dict[int, dict[str, Turn]] = {}
+        ours: dict[int, dict[str, _Measured]] = {}
+        dumps: dict[int, dict[str, _Measured]] = {}
         for others in options.others:
             place = server.make(f"beside_{others}")
             tenancy = stack.enter_context(closing(place.tenancy()))
             ground.fill(place, others)
             organization = tenancy.schemas.provision("acme")
             community_data.fill(place.admin, organization, SIZES)
-            ours[others] = _contenders(tenancy, organization, folder)
+            ours[others] = _contenders(place, tenancy, organization, folder)
             if (pg_dump := _pg_dump(place)) is not None:
-                dump = partial(_dump, pg_dump, place, organization, folder)
-                dumps[others] = {COPY: ours[others][COPY], DUMP: dump}
+                dump = _Measured(partial(_dump, pg_dump, place, organization, folder))
+                dumps[others] = {COPY: _Measured(ours[others][COPY].work), DUMP: dump}
             if others == options.others[0]:
                 print(f"\n{_bytes_of(tenancy, organization) / 1e6:.1f} MB of rows.")
         _measure(ours, options.rounds, BACKUP)
@@ -87,15 +89,50 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _contenders(tenancy: Tenancy, organization: Organization, folder: Path) -> dict[str, Turn]:
+@dataclass(frozen=True)
+class _Measured:
+    """Some work, as one that takes turns.
+
+    Attributes:
+        work: What is done.
+        place: In which database, if its backends stay.
+        cpu: The seconds of CPU time of each turn, of this process and of the backends.
+    """
+
+    work: Callable[[], object]
+    place: Place | None = None
+    cpu: list[float] = field(default_factory=list)
+
+    def __call__(self, number: int) -> float:
+        """Do it, and return how long it took."""
+        before, ours = self._backends(), time.process_time()
+        began = time.perf_counter()
+        self.work()
+        seconds = time.perf_counter() - began
+        spent = time.process_time() - ours
+        after = self._backends()
+        self.cpu.append(spent + sum(time - before.get(pid, 0.0) for pid, time in after.items()))
+        return seconds
+
+    def _backends(self) -> dict[int, float]:
+        if self.place is None:
+            return {}
+        with self.place.connect() as connection:
+            query = (
+                "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+            )
+            pids = connection.execute(query, [self.place.name]).fetchall()
+        return cpu_times(int(str(pid)) for (pid,) in pids)
+
+
+def _contenders(
+    place: Place, tenancy: Tenancy, organization: Organization, folder: Path
+) -> dict[str, _Measured]:
     numbers = count()
     _, public = generate_key()
 
-    def path() -> Path:
-        return folder / f"{organization.role_name}-{next(numbers)}"
-
     def back_up(key: str | None = None) -> None:
-        target = path()
+        target = folder / f"{place.name}-{next(numbers)}"
         tenancy.backups.write(organization.id, target, key=key)
         target.unlink()
 
@@ -103,14 +140,15 @@ def _contenders(tenancy: Tenancy, organization: Organization, folder: Path) -> d
         with _reading(tenancy, organization) as (connection, tables):
             digests(connection, tables)
 
-    return {
-        COPY: partial(_timed, partial(_copy, tenancy, organization)),
-        f"{COPY}, again": partial(_timed, partial(_copy, tenancy, organization)),
-        f"{COPY}, read in blocks": partial(_timed, partial(_bytes_of, tenancy, organization)),
-        BACKUP: partial(_timed, back_up),
-        "backup, encrypted": partial(_timed, partial(back_up, public)),
-        "what the rows add up to": partial(_timed, add_up),
+    works: dict[str, Callable[[], object]] = {
+        COPY: partial(_copy, tenancy, organization),
+        f"{COPY}, again": partial(_copy, tenancy, organization),
+        f"{COPY}, read in blocks": partial(_bytes_of, tenancy, organization),
+        BACKUP: back_up,
+        "backup, encrypted": partial(back_up, public),
+        "what the rows add up to": add_up,
     }
+    return {name: _Measured(work, place) for name, work in works.items()}
 
 
 def _copy(tenancy: Tenancy, organization: Organization) -> None:
@@ -145,19 +183,11 @@ def _reading(
         yield connection, tables
 
 
-def _timed(work: Callable[[], object], number: int) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def _dump(
-    pg_dump: Path, place: Place, organization: Organization, folder: Path, number: int
-) -> float:
+def _dump(pg_dump: Path, place: Place, organization: Organization, folder: Path) -> None:
     url = place.admin.set(drivername="postgresql").render_as_string(hide_password=False)
-    target = folder / "dump"
-    command = [pg_dump, "-Fc", "-n", f'"{organization.schema_name}"', "-f", target, "-d", url]
-    return _timed(partial(subprocess.run, command, check=True), number)
+    schema = f'"{organization.schema_name}"'
+    command = [pg_dump, "-Fc", "-n", schema, "-f", folder / "dump", "-d", url]
+    subprocess.run(command, check=True)
 
 
 def _pg_dump(place: Place) -> Path | None:
@@ -171,17 +201,25 @@ def _pg_dump(place: Place) -> Path | None:
     return program if os.access(program, os.X_OK) else None
 
 
-def _measure(turns: Mapping[int, Mapping[str, Turn]], rounds: int, subject: str) -> None:
+def _measure(turns: Mapping[int, Mapping[str, _Measured]], rounds: int, subject: str) -> None:
     """Let all take turns, and print their ratios to COPY, and those of one to itself."""
     everybody = {
         f"{name}, beside {others:,}": turn
         for others, ours in turns.items()
         for name, turn in ours.items()
     }
+    for turn in everybody.values():
+        turn(-1)  # warm
+        turn.cpu.clear()
     seconds = ground.take_turns(everybody, rounds)
     for others, ours in turns.items():
+        title = f"beside {others:,} organizations"
         beside = {name: seconds[f"{name}, beside {others:,}"] for name in ours}
-        ground.table(f"beside {others:,} organizations", beside, COPY, what="organization")
+        ground.table(title, beside, COPY, what="organization")
+        if all(turn.place for turn in ours.values()):
+            cpu = {name: turn.cpu for name, turn in ours.items()}
+            title = f"{title}, CPU time of client and server"
+            ground.table(title, cpu, COPY, what="organization")
     first, *_ = turns
     for name in (COPY, subject):
         rows = {f"beside {others:,}": seconds[f"{name}, beside {others:,}"] for others in turns}
