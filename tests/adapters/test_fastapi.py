@@ -404,6 +404,7 @@ def test_two_organizations_at_once_never_mix(
         assert bodies(organization) == expected
 
 
+@pytest.mark.slow
 def test_more_def_endpoints_than_threads_and_connections_do_not_lock_each_other_out(
     make_tenancy: Callable[..., Tenancy],
     tokens: TokenResolver,

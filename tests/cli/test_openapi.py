@@ -59,6 +59,7 @@ def test_without_typer_the_command_says_what_to_install() -> None:
     assert "orgtenancy[cli]" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_command_is_installed() -> None:
     program = Path(sys.executable).parent / "orgtenancy"
     result = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)

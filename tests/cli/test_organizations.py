@@ -52,6 +52,7 @@ def test_a_label_that_is_none_is_a_usage_error(installed: Project) -> None:
     assert installed.ok("org", "list") == {"organizations": []}
 
 
+@pytest.mark.slow
 def test_spares_are_filled_counted_and_discarded(installed: Project) -> None:
     assert installed.ok("spares", "fill", "2") == {"made": 2, "ready": 2}
     assert installed.ok("spares", "count") == {"ready": 2, "stale": 0, "unfinished": 0}

@@ -45,6 +45,7 @@ def placed(project: Project, eu: FreshDatabase) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_commands_go_from_placement_to_placement_or_to_one(placed: Project) -> None:
     for name, placement in (("a", "default"), ("b", "eu")):
         made = placed.ok("org", "create", name, "--placement", placement)

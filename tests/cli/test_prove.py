@@ -138,6 +138,7 @@ def test_an_app_that_holds_ends_with_0(installed: Project, host: str) -> None:
     assert lines[-1].endswith("0 broken, 0 unclear, 2 left out")
 
 
+@pytest.mark.slow
 def test_it_says_before_it_begins_what_it_does_to_the_database(
     installed: Project, host: str
 ) -> None:

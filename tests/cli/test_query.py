@@ -53,6 +53,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_what_is_more_than_a_read_of_ones_own_is_refused(three: Project) -> None:
     for statement, message in REFUSED.items():
         result = three.run("query", statement, "--organization", "a", "--timeout", "0.5")

@@ -211,6 +211,7 @@ def test_a_recount_is_exact_while_likes_go_on(
         assert count == rows
 
 
+@pytest.mark.slow
 def test_a_recount_waits_for_a_like_that_is_being_made(
     run: Runner, organization: Organization
 ) -> None:

@@ -241,6 +241,7 @@ def test_messages_are_read_in_both_directions(run: Runner, organization: Organiz
     run(organization, body)
 
 
+@pytest.mark.slow
 def test_pages_give_every_message_once_in_order(run: Runner, organization: Organization) -> None:
     def write(session: Session, number: int) -> UUID:
         pair = direct(session, uuid4().hex, "reader" + uuid4().hex)

@@ -186,6 +186,7 @@ def listening(server: embedded.EmbeddedServer, organization: Organization) -> It
         yield heard
 
 
+@pytest.mark.slow
 def test_only_what_is_committed_is_told_and_only_its_kind_and_id(
     server: embedded.EmbeddedServer,
     tenancy: Tenancy,

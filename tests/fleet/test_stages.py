@@ -167,6 +167,7 @@ def lie(host: Host, **revisions: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_mirror_that_lies_is_healed_by_the_stamps_of_the_schema(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:

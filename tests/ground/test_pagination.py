@@ -84,6 +84,7 @@ def is_key_value(value: Any) -> bool:
     return value is None or isinstance(value, storable)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.none()

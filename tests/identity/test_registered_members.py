@@ -196,6 +196,7 @@ def test_a_header_that_the_token_proves_is_asked_about_as_well(
     eventually(lambda: not is_in(identify, header_gate, named), WITHIN)
 
 
+@pytest.mark.slow
 def test_another_process_that_listens_shuts_a_removed_member_out_at_once(
     database: FreshDatabase, registry: Tenancy, user: str
 ) -> None:

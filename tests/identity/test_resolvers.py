@@ -206,6 +206,7 @@ def test_the_host_source_of_actors_can_be_anything(identify: Identify) -> None:
     assert identify(gate, asked).organization_id == "acme"
 
 
+@pytest.mark.slow
 def test_identity_and_its_framework_free_parts_load_without_jwt_and_frameworks() -> None:
     code = (
         "import sys, orgtenancy, orgtenancy.identity, orgtenancy.identity.gate, "

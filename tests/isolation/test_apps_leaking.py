@@ -102,6 +102,7 @@ def test_every_leak_of_apps_finds_a_planted_bug() -> None:
     assert {leak.name for _, leak, _ in BUGS} == {leak.name for leak in leaks.APP_LEAKS[1:]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leak", [leaks.in_turn, leaks.at_once, leaks.changing])
 def test_an_app_that_soon_answers_nobody_is_not_called_held(
     notes_tenancy: Tenancy, owner: Engine, leak: Any

@@ -261,6 +261,7 @@ def test_what_changes_while_a_suspension_drains_hides_no_writer(
     assert returned == ["suspended"]
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_listen_comes_back_soon_after_a_fence(
     database: FreshDatabase, installed: Tenancy
 ) -> None:

@@ -52,6 +52,7 @@ def assert_each_is_in_one_place(cells: Cells, ids: list[str]) -> set[str]:
     return used
 
 
+@pytest.mark.slow
 def test_calls_on_both_placements_at_once_make_one_organization(
     cells: Cells, tenancies: list[Tenancy]
 ) -> None:

@@ -256,6 +256,7 @@ def test_a_change_reaches_another_process_within_a_second(
         eventually(lambda: other.status_of(organization_id) == "suspended", WITHIN)
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_listen_sees_a_change_when_its_entry_is_too_old(
     database: FreshDatabase, tenancy: Tenancy
 ) -> None:

@@ -266,6 +266,7 @@ def test_a_schema_of_more_relations_than_the_server_has_locks_is_dropped(
         assert_gone(database, tenancy, organization)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 5, 1000])
 def test_a_schema_with_every_kind_of_object_is_dropped(
     bare_database: FreshDatabase, batch: int
@@ -289,6 +290,7 @@ def test_a_schema_with_every_kind_of_object_is_dropped(
         assert bare_database.ask(query) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tables", [0, 12])
 def test_drops_at_the_same_time_end_with_nothing_left(
     bare_database: FreshDatabase, tables: int

@@ -234,6 +234,7 @@ def test_a_revision_that_leaves_the_transaction_by_itself_is_refused_before_anyt
     assert bare_database.schemas() == bare_database.roles() == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "leaving", ["op.execute('COMMIT')", "op.get_bind().exec_driver_sql('/* */ commit')"]
 )

@@ -22,6 +22,7 @@ def test_no_other_name_is_there() -> None:
         _ = testing.missing
 
 
+@pytest.mark.slow
 def test_a_name_loads_what_it_needs_and_no_more() -> None:
     code = (
         "import sys; from orgtenancy.testing import isolated; "

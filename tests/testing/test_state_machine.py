@@ -92,6 +92,7 @@ class OneMoreNote(Notes):
         return {key: body for key, body in super().read(session).items() if key != 99}
 
 
+@pytest.mark.slow
 def test_a_write_that_waits_for_another_key_is_told(
     tenancy: Tenancy, two_organizations: Two
 ) -> None:

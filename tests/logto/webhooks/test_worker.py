@@ -82,6 +82,7 @@ def test_the_block_is_async_too(world: World, event_loop_runner: asyncio.Runner)
     event_loop_runner.run(run())
 
 
+@pytest.mark.slow
 def test_what_was_there_before_a_worker_began_is_done_also_without_listening(
     world: World, database: FreshDatabase
 ) -> None:
@@ -204,6 +205,7 @@ def test_more_workers_than_a_pool_has_connections_do_not_wait_for_each_other(
     assert world.outcomes() == ["done"] * count
 
 
+@pytest.mark.slow
 def test_one_subject_is_worked_on_by_one_at_a_time_and_in_order(world: World) -> None:
     one, two = new_id(), new_id()
     world.tenancy.schemas.provision(one)
@@ -219,6 +221,7 @@ def test_one_subject_is_worked_on_by_one_at_a_time_and_in_order(world: World) ->
         assert removed == [f"u{number}" for number in range(20, 0, -1)]
 
 
+@pytest.mark.slow
 def test_a_claim_outlives_the_servers_limit_for_idle_transactions_and_holds_no_snapshot(
     world: World, database: FreshDatabase
 ) -> None:
