@@ -5,7 +5,9 @@ Pieces one after the other are what `COPY` wrote: `cat *.zst | zstd -d`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from orgtenancy.errors import BackupDamaged, ConfigurationError
@@ -15,13 +17,29 @@ _MAX_SIZE = 1024 * 1024
 
 _LEVEL = 3
 
+# Pieces that are read before one is compressed, at the most.
+_AHEAD = 4
 
-def compressed(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield blocks of rows as compressed pieces."""
-    compressor = zstandard().ZstdCompressor(level=_LEVEL, write_checksum=True)
+
+def split(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield blocks of rows in sizes of pieces."""
     for block in blocks:
         for start in range(0, len(block), _MAX_SIZE):
-            yield compressor.compress(block[start : start + _MAX_SIZE])
+            yield block[start : start + _MAX_SIZE]
+
+
+def compressed(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Yield named pieces compressed; the next ones are read meanwhile."""
+    compressor = zstandard().ZstdCompressor(level=_LEVEL, write_checksum=True)
+    under_way: deque[tuple[str, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(1, "orgtenancy-compression") as thread:
+        for name, piece in pieces:
+            under_way.append((name, thread.submit(compressor.compress, piece)))
+            if len(under_way) > _AHEAD:
+                first, done = under_way.popleft()
+                yield first, done.result()
+        for name, done in under_way:
+            yield name, done.result()
 
 
 def decompressor(name: str) -> Callable[[bytes], bytes]:
