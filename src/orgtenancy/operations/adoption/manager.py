@@ -94,7 +94,7 @@ class Adoption:
                 the copy of one organization.
         """
         with self._database.admin_engine.connect() as connection:
-            check_open(connection, self.mapping)
+            check_open(connection, self._database, self.mapping)
             return planning.plan(connection, self._builder, self.mapping, rows=rows)
 
     def run(

@@ -31,11 +31,11 @@ def prepare(
 
     Raises:
         AdoptionRefused: If the mapping has a problem, an organization that is meant cannot have
-            its id, or the adoption is finished.
+            its id, the adoption is finished, or the server is a Citus coordinator.
         OrganizationNotFound: If the source has no organization of an id.
     """
     with builder.database.admin_engine.connect() as connection:
-        check_open(connection, mapping)
+        check_open(connection, builder.database, mapping)
         with planning.fresh(connection, builder, mapping) as made:
             resolved = made.resolved
             _refuse("problems", resolved.problems)
@@ -55,12 +55,17 @@ def prepare(
     return resolved, found
 
 
-def check_open(connection: Connection, mapping: AdoptionMapping) -> None:
-    """Make sure that an adoption has not come to its end.
+def check_open(connection: Connection, database: Database, mapping: AdoptionMapping) -> None:
+    """Make sure that an adoption can be here, and has not come to its end.
 
     Raises:
-        AdoptionRefused: If it has.
+        AdoptionRefused: If it cannot, or has.
     """
+    if database.has_citus:
+        # Organizations are on its workers, and what compares them with the source is one query.
+        raise AdoptionRefused(
+            "nothing is adopted on Citus: adopt on a plain server, and move the organizations"
+        )
     with connection.begin():
         archive = journal.archive_of(connection, mapping.source)
     if archive is not None:

@@ -136,7 +136,11 @@ def _fill(
     empty(connection, tables)  # revisions may have written rows
     by_name = {table.name: table for table in tables}
     sizes = [(by_name[table.name], table.size) for table in manifest.tables]
-    with filling(connection, schema, sizes), closing(rows(place, key, manifest)) as content:
+    one_by_one = builder.database.has_citus
+    with (
+        filling(connection, schema, sizes, one_by_one=one_by_one),
+        closing(rows(place, key, manifest)) as content,
+    ):
         for table, pieces in content:
             into = by_name[table.name]
             copy_in(connection, into, pieces, binary=table.format == "binary")
