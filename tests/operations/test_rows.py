@@ -163,6 +163,36 @@ def test_a_digest_tells_every_change(source: Connection, change: str) -> None:
     assert len([name for name in before if before[name] != after[name]]) == 1
 
 
+def test_a_digest_tells_in_which_rows_the_values_are(source: Connection) -> None:
+    source.exec_driver_sql("CREATE TABLE items (id int PRIMARY KEY, place int, name text)")
+    source.exec_driver_sql(
+        "INSERT INTO items SELECT n, n, 'item ' || n FROM generate_series(1, 40) n"
+    )
+    (table,) = (t for t in tables_of(source, "source") if t.name == "items")
+    seen = {digests(source, [table])["items"].checksum}
+    for n in range(1, 41, 2):  # two rows exchange their places, for good
+        source.exec_driver_sql(
+            f"UPDATE items SET place = {2 * n + 1} - place WHERE id IN ({n}, {n + 1})"
+        )
+        seen.add(digests(source, [table])["items"].checksum)
+    assert len(seen) == 21
+
+
+def test_a_digest_tells_what_is_equal_to_a_collation_only(source: Connection) -> None:
+    if not source.scalar(text("SELECT count(*) FROM pg_collation WHERE collprovider = 'i'")):
+        pytest.skip("not run: this PostgreSQL was built without ICU")
+    source.exec_driver_sql(
+        "CREATE COLLATION any_case "
+        "(provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+    )
+    source.exec_driver_sql("CREATE TABLE names (id int PRIMARY KEY, name text COLLATE any_case)")
+    source.exec_driver_sql("INSERT INTO names VALUES (1, 'Bob')")
+    (table,) = (t for t in tables_of(source, "source") if t.name == "names")
+    before = digests(source, [table])
+    source.exec_driver_sql("UPDATE names SET name = 'bob'")
+    assert digests(source, [table]) != before
+
+
 def test_rows_that_do_not_fit_together_are_refused_at_the_end(
     source: Connection, target: Connection
 ) -> None:

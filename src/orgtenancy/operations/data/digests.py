@@ -9,7 +9,7 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection
 
-from orgtenancy.operations.data.tables import Table, fetch
+from orgtenancy.operations.data.tables import Column, Table, fetch
 
 
 class Digest(BaseModel):
@@ -29,9 +29,6 @@ class Digest(BaseModel):
 
 #: The digest of each table, by its name.
 Digests: TypeAlias = Mapping[str, Digest]
-
-# Of the type that a hash of records has; any other gives other checksums.
-_SEED = sql.SQL("0")
 
 
 def digests(connection: Connection, tables: Sequence[Table]) -> dict[str, Digest]:
@@ -64,16 +61,26 @@ def digest_of(connection: Connection, table: Table, rows: sql.Composable) -> Dig
 def row_hash(table: Table, alias: str | None = None) -> sql.Composable:
     """Return the expression of one row's hash.
 
+    The hash of a record is a weighted sum of those of its values: added up over rows as it is, it
+    would not tell in which of them a value is. So it is hashed once more, as a text: PostgreSQL
+    hashes a number of 64 bits as one of 32.
+
     Args:
         table: The table.
         alias: What the row is called, where there are others.
     """
     row = () if alias is None else (alias,)
-    values = [
-        sql.Identifier(*row, column.name) + sql.SQL("" if column.is_hashed else "::text")
-        for column in table.copied
-    ]
-    return sql.SQL("hash_record_extended(ROW({}), {})").format(sql.SQL(", ").join(values), _SEED)
+    values = [sql.Identifier(*row, column.name) + _as_hashed(column) for column in table.copied]
+    return sql.SQL(
+        'hashtextextended(hash_record_extended(ROW({}), 0)::text COLLATE "C", 0)'
+    ).format(sql.SQL(", ").join(values))
+
+
+def _as_hashed(column: Column) -> sql.SQL:
+    """Return what makes equal values of a column those that are the same to the last bit."""
+    if not column.is_hashed:
+        return sql.SQL('::text COLLATE "C"')
+    return sql.SQL(' COLLATE "C"' if column.is_collated else "")
 
 
 def _digest(table: Table, rows: sql.Composable) -> sql.Composable:

@@ -28,6 +28,7 @@ class Column:
             of an array or a composite holds the numbers of its types.
         is_hashed: Whether two values with the same hash are the same to the last bit. A
             `numeric` is not: 1.0 and 1.00 are equal; nor an enum, whose hash is its number.
+        is_collated: Whether a collation has a say in which values are equal.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Column:
     is_generated: bool
     is_portable: bool
     is_hashed: bool
+    is_collated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,8 @@ _COLUMNS = text("""
     )
     SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated <> '',
         base.oid < 16384 OR base.typtype = 'e',
-        base.typnamespace = 'pg_catalog'::regnamespace AND base.typname = ANY(:hashed)
+        base.typnamespace = 'pg_catalog'::regnamespace AND base.typname = ANY(:hashed),
+        base.typcollation <> 0
     FROM columns a
     JOIN bases b ON b.type = a.atttypid
     JOIN pg_type base ON base.oid = b.base AND base.typtype <> 'd'
