@@ -37,9 +37,11 @@ class PersonColumn:
         schema: Its schema.
         table: Its table.
         name: Its name.
-        type: Its type, as the server writes it.
+        type: Its type without a length, below domains, as the server writes it. What is assigned
+            from there is checked, and not cut.
         shape: How it holds ids.
         is_declared: Whether a module, or the registry, says that it does.
+        length: How many characters its values may have; None if that is not limited.
         condition: Which rows are the organization's.
         prefix: Before the name of its table, for people.
     """
@@ -50,6 +52,7 @@ class PersonColumn:
     type: str
     shape: Shape
     is_declared: bool
+    length: int | None = None
     condition: sql.Composable = field(default_factory=lambda: sql.SQL("true"))
     prefix: str = ""
 
@@ -69,13 +72,18 @@ class PersonColumn:
         return sql.Identifier(self.name)
 
     @property
+    def text(self) -> sql.Composable:
+        """Its value as a text."""
+        return sql.SQL("{}::text").format(self.identifier)
+
+    @property
     def cast(self) -> sql.SQL:
         """Its type, which the server wrote and quoted."""
         return sql.SQL(self.type)
 
 
 # By the kind of the type below a domain or an array. What is computed from other columns follows
-# them.
+# them. The modifier -1 is none; without one, `char` would be that of one character.
 _COLUMNS = query_relations("""
     , columns AS (
         SELECT c.relname, a.attname, a.attnum, a.atttypid, a.atttypmod
@@ -83,21 +91,25 @@ _COLUMNS = query_relations("""
         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
             AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
     ), bases AS (
-        SELECT DISTINCT atttypid AS type, atttypid AS base, false AS is_array FROM columns
+        SELECT DISTINCT atttypid AS type, atttypid AS base, false AS is_array, -1 AS modifier
+        FROM columns
       UNION
         SELECT b.type, CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.typelem END,
-            b.is_array OR d.typtype <> 'd'
+            b.is_array OR d.typtype <> 'd', greatest(b.modifier, d.typtypmod)
         FROM bases b JOIN pg_type d ON d.oid = b.base
         WHERE d.typtype = 'd' OR d.typcategory = 'A'
     )
-    SELECT c.relname, c.attname, format_type(c.atttypid, c.atttypmod),
+    SELECT c.relname, c.attname,
+        format_type(b.base, -1) || CASE WHEN b.is_array THEN '[]' ELSE '' END,
         CASE WHEN b.is_array THEN 'array of ' ELSE '' END || CASE
             WHEN t.typcategory = 'S' THEN 'text'
             WHEN t.typname = 'uuid' THEN 'uuid'
             WHEN t.typname IN ('json', 'jsonb') THEN 'json'
             WHEN t.typcategory IN ('B', 'D', 'E', 'G', 'I', 'N', 'R', 'T', 'V')
                 OR t.typname = 'bytea' THEN 'no words'
-            ELSE 'other' END
+            ELSE 'other' END,
+        CASE WHEN t.typname IN ('varchar', 'bpchar')
+            THEN nullif(greatest(c.atttypmod, b.modifier), -1) - 4 END
     FROM columns c
     JOIN bases b ON b.type = c.atttypid
     JOIN pg_type t ON t.oid = b.base AND t.typtype <> 'd' AND t.typcategory <> 'A'
@@ -142,8 +154,9 @@ def columns_of(
             type=type_,
             shape=_SHAPES.get(shape, Shape.OTHER),
             is_declared=(table, name) in declared,
+            length=length,
         )
-        for table, name, type_, shape in connection.execute(_COLUMNS, given)
+        for table, name, type_, shape, length in connection.execute(_COLUMNS, given)
     ]
     for column in found:
         if column.is_declared and column.shape in (Shape.NUMBERS, Shape.OTHER):

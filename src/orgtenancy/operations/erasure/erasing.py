@@ -13,27 +13,50 @@ from contextlib import ExitStack, contextmanager
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from orgtenancy.context import acting, bind, current_actor, current_origin, organization_var
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import ErasureRefused, OrganizationNotFound, OrganizationUnavailable
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.operations.data.filling import without_triggers
-from orgtenancy.operations.data.tables import Table, analyze, enter, refresh_views, tables_of
+from orgtenancy.operations.data.tables import (
+    Table,
+    analyze,
+    enter,
+    query_relations,
+    refresh_views,
+    tables_of,
+)
 from orgtenancy.operations.erasure.columns import PersonColumn, columns_of, pick
-from orgtenancy.operations.erasure.registry import registry_columns, remove_member
+from orgtenancy.operations.erasure.registry import former_ids, registry_columns, remove_member
 from orgtenancy.operations.erasure.replacing import replace, without_foreign_keys
 from orgtenancy.operations.erasure.searching import Occurrence, search
 from orgtenancy.operations.erasure.sought import new_pseudonym, seek
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import audit, store
 from orgtenancy.schemas import grants
+from orgtenancy.schemas.dropping import check_is_staying
 from orgtenancy.schemas.waiting import limit_lock_wait
 
 #: What the audit calls it.
 ACTION = "person_erased"
 
+#: What errors call it.
+OPERATION = "erase in"
+
 _LOCK_TIMEOUT = 1.0  # seconds that an attempt waits for a lock
+
+_TOO_LONG = "22001"  # string_data_right_truncation
+
+# Why nobody is erased, by the columns that it is about.
+_LEFT = (
+    "the id would be left in {}: declare what holds ids, or say where to replace it in texts, or "
+    "where it is something else"
+)
+_NO_ROOM = "{} is too short for what stands for the person from now on: make it longer"
+
+_VIEWS = query_relations("SELECT relname FROM relations WHERE relkind = 'm' AND relispopulated")
 
 _WITHOUT_ROWS = frozenset({OrganizationStatus.PROVISIONING, OrganizationStatus.PURGED})
 
@@ -69,16 +92,17 @@ def find(
         OrganizationNotFound: If the registry does not have it.
         OrganizationUnavailable: If it has no rows.
     """
-    registry = registry_columns(organization_id)
     with (
         _transaction(database, organization_id) as (connection, organization),
         _registries(others) as elsewhere,
     ):
-        for one in (connection, *elsewhere):
+        everywhere = [connection, *elsewhere]
+        for one in everywhere:
             seek(one, person_id, "")
         columns = columns_of(connection, organization.schema_name, modules)
-        found = _searched([connection, *elsewhere], columns, registry)
-        for one in (connection, *elsewhere):
+        registry = registry_columns(organization_id, former_ids(everywhere, organization))
+        found = _searched(everywhere, columns, registry)
+        for one in everywhere:
             one.rollback()
     return found
 
@@ -108,41 +132,46 @@ def erase(
     Raises:
         OrganizationNotFound: If the registry does not have it.
         OrganizationUnavailable: If it has no rows.
-        ErasureRefused: If the id would be left in another column.
+        OrganizationBusy: If it is about to be on another placement.
+        ErasureRefused: If the id would be left in another column, or a column is too short for
+            what would be in it.
     """
-    pseudonym = new_pseudonym(person_id)
-    registry = registry_columns(organization_id)
     with (
         _transaction(database, organization_id) as (connection, organization),
         _registries(others) as elsewhere,
     ):
+        check_is_staying(organization, OPERATION)
         schema = organization.schema_name
         tables = tables_of(connection, schema)
         _keep_writers_out(connection, tables)
         everywhere = [connection, *elsewhere]
-        for one in everywhere:
-            seek(one, person_id, pseudonym)
         columns = columns_of(connection, schema, modules)
         declared = [column for column in columns if column.is_declared]
+        registry = registry_columns(organization_id, former_ids(everywhere, organization))
+        lengths = [column.length for column in declared if column.length is not None]
+        pseudonym = new_pseudonym(person_id, min(lengths, default=None))
+        for one in everywhere:
+            seek(one, person_id, pseudonym)
         with (
             without_triggers(connection, schema),
             without_foreign_keys(connection, schema, declared),
         ):
             _forget(database, connection, organization, modules, (person_id, pseudonym))
             for column in declared:
-                replace(connection, column)
+                _replace(connection, organization, column)
             in_texts = pick([*columns, *registry], replace_in).values()
             for column in (one for one in in_texts if one in columns):
-                replace(connection, column, in_text=True)
+                _replace(connection, organization, column, in_text=True)
             for one in everywhere:
                 _erase_from_registry(one, registry, in_texts)
             remove_member(everywhere[_control(database, others)], organization_id)
             left = _searched(everywhere, columns, registry)
             if refused := [one.label for one in left if one.label not in ignoring]:
-                raise _refusal(organization, list(dict.fromkeys(refused)))
+                raise _refusal(organization, list(dict.fromkeys(refused)), _LEFT)
         refresh_views(connection, schema)
         # Statistics have the commonest values in clear, until they are made anew.
         analyze(connection, tables)
+        _analyze_views(connection, schema)
         for one in everywhere:
             seek(one, pseudonym, "")
         replaced = _searched(everywhere, columns, registry)
@@ -194,6 +223,22 @@ def _control(database: Database, others: Sequence[Database]) -> int:
     return [database, *others].index(database.control)
 
 
+def _replace(
+    connection: Connection,
+    organization: Organization,
+    column: PersonColumn,
+    *,
+    in_text: bool = False,
+) -> None:
+    """Replace the id in a column of the organization, which must be long enough for that."""
+    try:
+        replace(connection, column, in_text=in_text)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _TOO_LONG:
+            raise
+        raise _refusal(organization, [column.label], _NO_ROOM) from error
+
+
 def _erase_from_registry(
     connection: Connection, registry: Sequence[PersonColumn], in_texts: Collection[PersonColumn]
 ) -> None:
@@ -220,6 +265,14 @@ def _keep_writers_out(connection: Connection, tables: Sequence[Table]) -> None:
         names = sql.SQL(", ").join(sorted((t.identifier for t in tables), key=str))
         lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(names)
         grants.execute(connection, [lock])
+
+
+def _analyze_views(connection: Connection, schema: str) -> None:
+    """Let the planner forget what was in the materialized views of a schema."""
+    names = connection.scalars(_VIEWS, {"schema": sql.Identifier(schema).as_string(None)})
+    grants.execute(
+        connection, [sql.SQL("ANALYZE {}").format(sql.Identifier(schema, name)) for name in names]
+    )
 
 
 def _forget(
@@ -255,11 +308,10 @@ def _record(
         audit.record(connection, ACTION, organization_id, details=details)
 
 
-def _refusal(organization: Organization, columns: Sequence[str]) -> ErasureRefused:
+def _refusal(organization: Organization, columns: Sequence[str], reason: str) -> ErasureRefused:
     return ErasureRefused(
-        f"nobody was erased in organization {organization.id!r}, as the id would be left in "
-        f"{', '.join(columns)}: declare what holds ids, or say where to replace it in texts, or "
-        "where it is something else",
+        f"nobody was erased in organization {organization.id!r}, as "
+        f"{reason.format(', '.join(columns))}",
         columns=columns,
         organization_id=organization.id,
         schema=organization.schema_name,

@@ -7,14 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from orgtenancy.database.engines import Database
 from orgtenancy.modules import OrganizationModule
 from orgtenancy.naming import validate_organization_id
-from orgtenancy.operations.erasure.erasing import ACTION, Erasure, erase, find
+from orgtenancy.operations.erasure.erasing import ACTION, OPERATION, Erasure, erase, find
 from orgtenancy.operations.erasure.searching import Occurrence
 from orgtenancy.operations.twins import in_thread
 from orgtenancy.registry import audit
 from orgtenancy.registry.locations import Locations
 from orgtenancy.schemas.waiting import patiently
-
-_OPERATION = "erase in"
 
 
 class Erasures:
@@ -98,8 +96,10 @@ class Erasures:
             InvalidOrganizationId: If the organization's id breaks a naming rule.
             OrganizationNotFound: If the registry does not have it.
             OrganizationUnavailable: If it has no rows, as it is being provisioned or was purged.
-            OrganizationBusy: If others hold it, or write in it, for too long.
-            ErasureRefused: If the id would be left in another column; it tells which.
+            OrganizationBusy: If others hold it, or write in it, for too long, or if it is about
+                to be on another placement.
+            ErasureRefused: If the id would be left in another column, or a column is too short
+                for what would be in it; it tells which.
             ConfigurationError: If a column that is named does not exist.
         """
         _check(organization_id, person_id)
@@ -109,7 +109,7 @@ class Erasures:
             with audit.told_if_not_done(database, ACTION, organization_id):
                 return patiently(
                     organization_id,
-                    _OPERATION,
+                    OPERATION,
                     lambda: erase(
                         database,
                         others,

@@ -11,11 +11,12 @@ from sqlalchemy import Connection
 from orgtenancy.operations.data.tables import query_relations
 from orgtenancy.operations.erasure.columns import PersonColumn, Shape
 from orgtenancy.operations.erasure.sought import (
-    JSON_PERSON,
+    JSON_PERSONS,
     JSON_PSEUDONYM,
-    PERSON,
+    PERSONS,
     PSEUDONYM,
     WORD,
+    is_in,
 )
 from orgtenancy.schemas import grants
 
@@ -43,29 +44,42 @@ def replace(connection: Connection, column: PersonColumn, *, in_text: bool = Fal
         connection: A connection of the owner, in a transaction that knows whom to `seek`.
         column: The column.
         in_text: Whether to replace it also where it is a word of a longer text.
+
+    Raises:
+        sqlalchemy.exc.DataError: If the column is too short for what it would have.
     """
-    name = column.identifier
+    text, persons = column.text, sql.SQL(", ").join(PERSONS)
+    value: sql.Composable
+    where: sql.Composable
     if in_text:
-        value = sql.SQL("regexp_replace({}::text, {}, {}, 'g')").format(name, WORD, PSEUDONYM)
-        where = sql.SQL("{}::text ~ {}").format(name, WORD)
+        value = sql.SQL("regexp_replace({}, {}, {}, 'g')").format(text, WORD, PSEUDONYM)
+        where = sql.SQL("{} ~ {}").format(text, WORD)
     else:
         match column.shape:
             case Shape.TEXT | Shape.UUID:
                 value = PSEUDONYM
-                where = sql.SQL("{}::text = {}").format(name, PERSON)
+                where = sql.SQL("{} IN ({})").format(text, persons)
             case Shape.TEXTS | Shape.UUIDS:
-                value = sql.SQL("array_replace({}::text[], {}, {})").format(name, PERSON, PSEUDONYM)
-                where = sql.SQL("{} = ANY({}::text[])").format(PERSON, name)
+                texts = sql.SQL("{}::text[]").format(column.identifier)
+                value = _each_replaced("array_replace", texts, PERSONS, PSEUDONYM)
+                where = sql.SQL("{} && ARRAY[{}]").format(texts, persons)
             case _:
-                value = sql.SQL("replace({}::text, {}, {})").format(
-                    name, JSON_PERSON, JSON_PSEUDONYM
-                )
-                where = sql.SQL("strpos({}::text, {}) > 0").format(name, JSON_PERSON)
+                value = _each_replaced("replace", text, JSON_PERSONS, JSON_PSEUDONYM)
+                where = is_in(text, JSON_PERSONS)
     statement = sql.SQL("UPDATE {} SET {} = ({})::{} WHERE {} AND {}").format(
-        column.relation, name, value, column.cast, where, column.condition
+        column.relation, column.identifier, value, column.cast, where, column.condition
     )
     options = {"no_parameters": True}
     return connection.exec_driver_sql(statement.as_string(None), execution_options=options).rowcount
+
+
+def _each_replaced(
+    function: str, value: sql.Composable, forms: Iterable[sql.Composable], by: sql.Composable
+) -> sql.Composable:
+    """Return a value in which a function of the server replaces each of some forms."""
+    for form in forms:
+        value = sql.SQL("{}({}, {}, {})").format(sql.SQL(function), value, form, by)
+    return value
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from orgtenancy.operations.data.tables import fetch
 from orgtenancy.operations.erasure.columns import PersonColumn
-from orgtenancy.operations.erasure.sought import ESCAPED_PERSON, PERSON, WORD
+from orgtenancy.operations.erasure.sought import FORMS, WORD, is_in
 
 
 class Occurrence(BaseModel):
@@ -65,10 +65,9 @@ def search(connection: Connection, columns: Iterable[PersonColumn]) -> list[Occu
 def _count(connection: Connection, columns: Sequence[PersonColumn]) -> tuple[int, ...]:
     # A pattern is slow, and looks only where there is anything.
     counts = sql.SQL(", ").join(
-        sql.SQL(
-            "count(*) FILTER (WHERE (strpos({0}::text, {1}) > 0 OR strpos({0}::text, {2}) > 0) "
-            "AND {0}::text ~ {3})"
-        ).format(column.identifier, PERSON, ESCAPED_PERSON, WORD)
+        sql.SQL("count(*) FILTER (WHERE {} AND {} ~ {})").format(
+            is_in(column.text, FORMS), column.text, WORD
+        )
         for column in columns
     )
     first = columns[0]
