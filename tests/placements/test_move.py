@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from orgtenancy.errors import (
     MoveFailed,
     OrganizationBusy,
     OrganizationExists,
+    OrganizationNotFound,
     OrganizationUnavailable,
     PlacementNotFound,
     PlacementUnavailable,
@@ -159,13 +160,16 @@ def test_what_cannot_be_moved_says_why_and_stays(cells: Cells, spread: Tenancy) 
 
 
 def test_what_is_written_while_it_is_copied_comes_along(cells: Cells, spread: Tenancy) -> None:
-    organization = made(spread, notes=500)
+    organization = made(spread, notes=0)
+    with spread.session(organization) as session:  # enough for several buckets
+        many = "INSERT INTO notes (id, body) SELECT n, '' FROM generate_series(0, 4999) n"
+        session.connection().exec_driver_sql(many)
     changes = """
         DELETE FROM notes WHERE id < 3;
         UPDATE notes SET body = 'new', id = id + 10000 WHERE id = 10;
         UPDATE notes SET body = 'changed' WHERE id = 11;
-        INSERT INTO notes (id, body, parent_id) VALUES (1000, 'child', 11);
-        INSERT INTO notes (id, body) VALUES (1001, 'new')
+        INSERT INTO notes (id, body, parent_id) VALUES (9000, 'child', 11);
+        INSERT INTO notes (id, body) VALUES (9001, 'new')
     """
 
     def write_more() -> None:
@@ -177,16 +181,16 @@ def test_what_is_written_while_it_is_copied_comes_along(cells: Cells, spread: Te
     with before("fence", write_more):
         spread.organizations.move(organization.id, to="eu")
     found = cells["eu"].ask(rows)
-    assert len(found) == 499
+    assert len(found) == 4999
     assert [row for row in found if row[1]] == [
         (11, "changed", None),
-        (1000, "child", 11),
-        (1001, "new", None),
+        (9000, "child", 11),
+        (9001, "new", None),
         (10010, "new", None),
     ]
     (entry,) = [e for e in history(spread, organization.id) if "changed_rows" in e.details]
     assert entry.details["changed_tables"] == 1
-    assert entry.details["changed_rows"] < 499
+    assert entry.details["changed_rows"] < 4999
 
 
 @pytest.mark.slow
@@ -370,6 +374,68 @@ def test_broken_off_it_is_undone_or_gone_on_with(cells: Cells, spread: Tenancy) 
                 write(spread, organization.id, 100)
             assert count(spread, organization.id) == 21
             assert_nothing_is_left(cells)
+
+
+@pytest.mark.slow
+def test_who_was_taken_for_dead_fences_nobody_after_an_undo(
+    cells: Cells, spread: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization = made(spread)
+    # Its connection with the lock was lost.
+    monkeypatch.setattr(mover.Mover, "_alone", lambda self, organization_id: nullcontext())
+    with (
+        before("fence", lambda: spread.organizations.undo_move(organization.id)),
+        pytest.raises(MoveFailed),
+    ):
+        spread.organizations.move(organization.id, to="eu")
+    write(spread, organization.id, 100)
+    assert_nothing_is_left(cells)
+
+
+@pytest.mark.slow
+def test_where_its_names_are_taken_it_does_not_go(cells: Cells, spread: Tenancy) -> None:
+    organization = made(spread)
+    schema = f'"{organization.schema_name}"'
+    cells["eu"].ask(f"CREATE SCHEMA {schema}")
+    try:
+        with pytest.raises(MoveFailed, match="is there already"):
+            spread.organizations.move(organization.id, to="eu")
+    finally:
+        cells["eu"].ask(f"DROP SCHEMA {schema}")
+    assert spread.organizations.get(organization.id).placement == "default"
+    write(spread, organization.id, 100)
+    assert_nothing_is_left(cells)
+
+
+@pytest.mark.slow
+def test_without_its_target_it_is_undone(bare_cells: Cells) -> None:
+    with bare_cells.tenancy() as tenancy:
+        tenancy.install()
+        organization = made(tenancy)
+        with (
+            broken_off(),
+            before("bring_up_to_date", interrupt),
+            pytest.raises(Interrupted),
+        ):
+            tenancy.organizations.move(organization.id, to="eu")
+    rest = {n: p for n, p in bare_cells.placements().items() if n != "eu"}
+    with bare_cells.tenancy(placements=rest) as tenancy:
+        assert tenancy.organizations.undo_move(organization.id).is_active
+        write(tenancy, organization.id, 100)
+        assert tenancy.organizations.move(organization.id, to="us").placement == "us"
+        assert bare_cells.control.ask("SELECT * FROM orgtenancy.moves") == []
+
+
+@pytest.mark.slow
+def test_the_id_of_one_that_was_dropped_on_the_way_is_free(cells: Cells, spread: Tenancy) -> None:
+    organization = made(spread, placement="eu")
+    with broken_off(), before("make_copy", interrupt), pytest.raises(Interrupted):
+        spread.organizations.move(organization.id, to="default")
+    spread.schemas.drop(organization.id, confirm=organization.id, force=True)
+    with pytest.raises(OrganizationNotFound):
+        spread.organizations.undo_move(organization.id)
+    assert cells.location(organization.id) is None
+    assert_nothing_is_left(cells)
 
 
 def interrupt() -> None:

@@ -21,6 +21,7 @@ from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.pagination import MAX_PAGE_SIZE, PageRequest
 from orgtenancy.registry.tables import locations, moves
 from orgtenancy.schemas import SchemaManager
+from orgtenancy.schemas.fleet.workers import told
 from orgtenancy.schemas.placing import weighted
 from orgtenancy.schemas.placing.choosing import Chooser
 from orgtenancy.schemas.placing.registering import register
@@ -133,7 +134,8 @@ class Drain:
             self._note(organization.id)
 
     def _note(self, organization_id: str, error: Exception | None = None) -> None:
-        reason = None if error is None else " ".join(str(error).split())
+        said = told(error) if isinstance(error, DBAPIError) else str(error or "")
+        reason = None if error is None else " ".join(said.split())
         with self._telling:
             if reason is None:
                 self._moved.append(organization_id)

@@ -12,7 +12,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import ConfigurationError, MoveFailed, OrganizationBusy
+from orgtenancy.errors import (
+    ConfigurationError,
+    MoveFailed,
+    OrganizationBusy,
+    PlacementNotFound,
+)
 from orgtenancy.naming import new_role_name, validate_organization_id
 from orgtenancy.operations.lifecycle.draining import drain
 from orgtenancy.operations.moving import journal, steps
@@ -25,6 +30,7 @@ from orgtenancy.registry.audit import told_if_not_done
 from orgtenancy.schemas import SchemaManager
 from orgtenancy.schemas.building import SchemaBuilder
 from orgtenancy.schemas.fleet.lock import PlacementLock, is_held_by_anybody
+from orgtenancy.schemas.fleet.workers import told
 from orgtenancy.schemas.placing.choosing import Chooser
 
 # So often the source may be migrated while it is copied, or changed while it is to be fenced.
@@ -209,6 +215,7 @@ class Mover:
             "changed_rows": changes.rows,
             "fenced_for": round(time.monotonic() - began, 3),
         }
+        steps.check_has_room(target, move)
         with self._control.admin_engine.begin() as connection:
             # Whoever makes an organization of this id has locked the id before its row.
             locations.lock_id(connection, move.organization_id)
@@ -257,14 +264,23 @@ class Mover:
     def _undo(self, move: Move) -> None:
         with self._control.admin_engine.begin() as connection:
             move = journal.advance(connection, move, Phase.UNDOING)
-        source, target = self._ends(move)
         # First of all it works again.
         if move.organization is not None:
-            steps.unfence(source, move)
+            steps.unfence(self._placements.named(move.source, move.organization_id), move)
             self._on_change(move.organization_id)
-        steps.drop_unowned(target, move, move.target_role)
+        try:
+            target = self._placements.named(move.target, move.organization_id)
+            steps.drop_unowned(target, move, move.target_role)
+        except PlacementNotFound:
+            logger.warning(
+                "placement %r is not named any more: the copy of %r on it is left as it is",
+                move.target,
+                move.organization_id,
+            )
         with self._control.admin_engine.begin() as connection:
             journal.remove(connection, move)
+        # It may have been dropped, or have got another id.
+        self._schemas.locations.release(move.organization_id)
 
     def _undo_if_not_switched(self, move: Move) -> None:
         try:
@@ -276,7 +292,7 @@ class Mover:
                 "the move of %r could not be undone; `orgtenancy org move %s --undo` does: %s",
                 move.organization_id,
                 move.organization_id,
-                error,
+                told(error),
             )
 
     def _ends(self, move: Move) -> tuple[Database, Database]:

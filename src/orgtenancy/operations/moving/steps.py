@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, text, update
 
 from orgtenancy.database.engines import Database
 from orgtenancy.errors import TransitionRefused
@@ -28,6 +28,8 @@ _S = OrganizationStatus
 
 #: The statuses in which an organization can be moved.
 MOVABLE = frozenset({_S.ACTIVE, _S.SUSPENDED, _S.ARCHIVED, _S.PURGED})
+
+_HAS_SCHEMA = text("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = :schema)")
 
 _MOVE = "move"
 _LOCK_TIMEOUT = 1.0  # seconds that a step waits for a lock
@@ -111,6 +113,9 @@ def fence(database: Database, move: Move) -> Organization | None:
 def unfence(database: Database, move: Move) -> Organization | None:
     """Give an organization on the source the status back that it had before the fence.
 
+    One that is not fenced becomes another one than the move knows, for a mover that was taken
+    for dead and is about to fence it.
+
     Returns:
         The organization, or None if this move did not fence it.
     """
@@ -120,8 +125,10 @@ def unfence(database: Database, move: Move) -> Organization | None:
         with database.admin_engine.begin() as connection:
             limit_lock_wait(connection, _LOCK_TIMEOUT)
             found = store.find(connection, move.organization_id, lock=True)
-            is_ours = found is not None and found.role_name == move.source_role
-            if found is None or not is_ours or found.moving_to != move.target:
+            if found is None or found.role_name != move.source_role:
+                return None
+            if found.moving_to != move.target:
+                _update(connection, found)
                 return None
             status = OrganizationStatus(row["status"])
             again = _update(
@@ -133,6 +140,25 @@ def unfence(database: Database, move: Move) -> Organization | None:
             return again
 
     return patiently(move.organization_id, _MOVE, work)
+
+
+def check_has_room(database: Database, move: Move) -> None:
+    """Make sure that nothing on the target has the names that an organization is to have there.
+
+    Raises:
+        MoveFailed: If something has: it could not take its place once it is said to be there.
+    """
+    row = move.organization or {}
+    schema = str(row["schema_name"])
+    taken = select(organizations.c.id).where(
+        or_(organizations.c.id == move.organization_id, organizations.c.schema_name == schema)
+    )
+    with database.admin_engine.begin() as connection:
+        has_row = connection.execute(taken).first() is not None
+        if has_row or connection.scalar(_HAS_SCHEMA, {"schema": schema}):
+            raise move.failed(
+                f"the id {move.organization_id!r}, or the schema {schema!r}, is there already"
+            )
 
 
 def take_place(
