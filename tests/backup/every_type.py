@@ -64,7 +64,7 @@ _addresses = st.tuples(st.none() | _texts, st.none() | _integers, st.none() | _a
     lambda parts: "({})".format(",".join(map(_quoted, parts)))
 )
 
-TABLES = ["plain", "nested", "parts", "empty_text", "mood_counts"]
+TABLES = ["plain", "nested", "parts", "empty_text", "named", "mood_counts"]
 
 #: What the text of a value may be, by the column of `plain`.
 PLAIN: Mapping[str, st.SearchStrategy[str]] = {

@@ -63,6 +63,7 @@ def test_what_is_restored_equals_the_source_row_by_row(
         "nested": "text",
         "parts": "binary",
         "empty_text": "text",
+        "named": "text",
     }
     assert tenancy.schemas.drift([copy.id]).is_clean
     tenancy.schemas.drop(copy.id, confirm=copy.id, force=True)

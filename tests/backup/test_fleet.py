@@ -153,6 +153,15 @@ def test_encrypted_backups_are_written_without_the_secret_key_and_skipped_too(
         fleet.backups.write_all(tmp_path, key="age1")
 
 
+def test_a_backup_for_other_keys_is_no_reason_to_skip(fleet: Tenancy, tmp_path: Path) -> None:
+    (first, old), (second, new) = generate_key(), generate_key()
+    for key, count in ((None, 5), (old, 10), (new, 15), ([new, old], 20), ([old, new], 20)):
+        run(fleet, tmp_path, key=key)
+        assert len(fleet.backups.list(tmp_path)) == count
+    newest = fleet.backups.list(tmp_path)[0].path
+    assert verify(newest, key=first) == verify(newest, key=second)
+
+
 def test_one_that_fails_does_not_keep_the_others_and_is_resumed(
     fleet: Tenancy, tmp_path: Path
 ) -> None:

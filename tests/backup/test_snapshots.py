@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from orgtenancy import Tenancy
+from orgtenancy import Organization, Tenancy
 from orgtenancy.errors import OrganizationBusy
 from tests.backup.worlds import backup_of, manifest_of, new_id, restored, rows_in, with_notes
 from tests.schemas.conftest import MakeModule
@@ -150,6 +150,50 @@ def test_a_migration_cannot_change_a_table_while_it_is_backed_up(
     installed.backups.write(acme.id, stream)
     assert len(refused) == 4  # header, rows, manifest, seal
     assert len(rows_in(database, restored(installed, stream.getvalue()).schema_name, "notes")) == 20
+
+
+def test_an_id_cannot_be_changed_while_its_schema_is_read(
+    bare_database: FreshDatabase, tmp_path: Path
+) -> None:
+    refused: list[str] = []
+    with bare_database.tenancy(lifecycle_lock_timeout=0.05) as tenancy:
+        tenancy.install()
+        acme = with_notes(tenancy, bare_database)
+
+        class Watching(io.BytesIO):
+            """Somebody tries to change the id as the rows arrive."""
+
+            def write(self, content: Any, /) -> int:
+                try:
+                    tenancy.organizations.change_id(acme.id, f"{acme.id}-x")
+                except OrganizationBusy:
+                    refused.append("refused")
+                return super().write(content)
+
+        for read in (tenancy.backups.write, tenancy.backups.export):
+            stream = Watching()
+            read(acme.id, stream)
+            assert refused
+            refused.clear()
+        assert tenancy.organizations.change_id(acme.id, f"{acme.id}-y").schema_name
+
+
+def test_a_schema_that_is_anothers_by_now_is_not_read(
+    installed: Tenancy, database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme = with_notes(installed, database)
+    real = installed.backups._with_rows
+
+    def with_rows(organization_id: str) -> Organization:
+        """Return it as it is, before it gets another id, and somebody else gets this one."""
+        found = real(organization_id)
+        installed.organizations.change_id(acme.id, f"{acme.id}-before")
+        assert installed.schemas.provision(acme.id).schema_name == acme.schema_name
+        return found
+
+    monkeypatch.setattr(installed.backups, "_with_rows", with_rows)
+    with pytest.raises(OrganizationBusy, match="was changed: back up it again"):
+        backup_of(installed, acme.id)
 
 
 def test_a_table_that_others_hold_for_too_long_is_told(

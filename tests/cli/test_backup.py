@@ -69,7 +69,7 @@ def test_what_cannot_be_restored_ends_with_1_and_the_next_step(acme: Project) ->
     assert "nothing.tar" in missing["message"]
     assert error(acme, "backup", "create", "acme", "acme.tar")["code"] == "system"
     assert error(acme, "restore", "acme.tar", "--as", "x", "--placement", "mars")["code"] == (
-        "configuration"
+        "placement_not_found"
     )
     assert acme.run("backup", "create", "acme", "-", "--json").exit_code == 2
 

@@ -10,6 +10,7 @@ SNAPSHOTS = ("backup/test_snapshots.py",)
 KILLED = ("backup/test_killed.py",)
 FLEET = ("backup/test_fleet.py",)
 ERASURE = ("backup/test_erasure.py",)
+ERASURE_EVERYWHERE = ("backup/test_erasure_everywhere.py",)
 
 _WRITE = "operations/backup/writing.py"
 _RESTORE = "operations/backup/restoring.py"
@@ -129,7 +130,7 @@ MUTATIONS = (
     Mutation(
         "half of what is dropped is not backed up",
         _WRITE,
-        "        ensure_whole(database, organization)\n",
+        "        ensure_whole(database, connection, organization)\n",
         "",
         RESTORE,
     ),
@@ -180,8 +181,8 @@ MUTATIONS = (
     Mutation(
         "who changed is backed up again",
         "operations/backup/shelves.py",
-        "newest.fingerprint == fingerprint else None",
-        "newest.fingerprint is not None else None",
+        "is_same = (newest.fingerprint, newest.opened_by) == (fingerprint, _digest_of(keys))",
+        "is_same = newest.opened_by == _digest_of(keys)",
         FLEET,
         needs_slow=True,
     ),
@@ -288,6 +289,69 @@ MUTATIONS = (
         'sql.SQL("({0} = {1} OR {0} <> {1})").format(',
         ERASURE,
         needs_slow=True,
+    ),
+    Mutation(
+        "an id is seen behind what JSON escapes",
+        "operations/erasure/sought.py",
+        'r"(?<![[:alnum:]])|(?<=\\\\[bfnrt])|(?<=\\\\u[[:xdigit:]]{4})"',
+        'r"(?<![[:alnum:]])"',
+        ERASURE_EVERYWHERE,
+    ),
+    Mutation(
+        "an id is seen where JSON writes it in ASCII",
+        "operations/erasure/sought.py",
+        "escaped, json.dumps(person_id)[1:-1]]",
+        "escaped, escaped]",
+        ERASURE_EVERYWHERE,
+    ),
+    Mutation(
+        "a UUID is seen however it is written",
+        "operations/erasure/sought.py",
+        "_uuid_of(person_id) or person_id, escaped",
+        "person_id, escaped",
+        ERASURE_EVERYWHERE,
+    ),
+    Mutation(
+        "nobody is erased in the last part of a move",
+        _ERASE,
+        "        check_is_staying(organization, OPERATION)\n",
+        "",
+        ERASURE_EVERYWHERE,
+    ),
+    Mutation(
+        "nothing is cut where there is no room for a pseudonym",
+        "operations/erasure/columns.py",
+        "        format_type(b.base, -1) || CASE WHEN b.is_array THEN '[]' ELSE '' END,\n",
+        "        format_type(c.atttypid, c.atttypmod),\n",
+        ERASURE_EVERYWHERE,
+    ),
+    Mutation(
+        "a pseudonym fits the shortest column",
+        _ERASE,
+        "min(lengths, default=None)",
+        "None",
+        ERASURE_EVERYWHERE,
+    ),
+    Mutation(
+        "erasures reach the audit of former ids",
+        "operations/erasure/registry.py",
+        "    if table in _TIMES:\n",
+        "    if table in ():\n",
+        ERASURE_EVERYWHERE,
+    ),
+    Mutation(
+        "who has a former id now keeps the audit",
+        "operations/erasure/registry.py",
+        '"{} = {} AND {} <= {}"',
+        '"{} = {} AND ({} <= {} OR true)"',
+        ERASURE_EVERYWHERE,
+    ),
+    Mutation(
+        "statistics of materialized views forget who is erased",
+        _ERASE,
+        "        _analyze_views(connection, schema)\n",
+        "",
+        ERASURE_EVERYWHERE,
     ),
     Mutation(
         "no statement shows who is erased",

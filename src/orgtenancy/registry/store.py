@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from orgtenancy.context import current_actor, current_origin
@@ -27,6 +27,10 @@ _ORDER = f"{REGISTRY_SCHEMA}.organizations"
 # Built once: to build a statement takes about as long as to run it.
 _FIND = select(organizations).where(organizations.c.id == bindparam("key"))
 _FIND_LOCKED = _FIND.with_for_update()
+
+_ID = "hashtext('orgtenancy id'), hashtext(:role)"
+_KEEP_ID = text(f"SELECT pg_advisory_xact_lock_shared({_ID})")
+_HOLD_ID = text(f"SELECT pg_advisory_xact_lock({_ID})")
 
 #: The ids of the organizations that are open for work, ordered by their bytes.
 ACTIVE = (
@@ -53,6 +57,27 @@ def is_being_dropped(connection: Connection, organization: Organization) -> bool
     )
     row = connection.execute(statement).one_or_none()
     return row is None or row.purge_started_at is not None
+
+
+def schema_name_of(connection: Connection, role_name: str) -> str | None:
+    """Return the schema of the organization with a role; None if there is none."""
+    statement = select(organizations.c.schema_name).where(organizations.c.role_name == role_name)
+    name: str | None = connection.scalar(statement)
+    return name
+
+
+def keep_id(connection: Connection, organization: Organization) -> None:
+    """Let nobody change an organization's id, and its schema's name with it, for a transaction.
+
+    PostgreSQL renames a schema whose tables are locked. Who holds this lock, and finds the name
+    in the registry then, reads no other's schema by that name.
+    """
+    connection.execute(_KEEP_ID, {"role": organization.role_name})
+
+
+def hold_id(connection: Connection, organization: Organization) -> None:
+    """Wait until nobody keeps an organization's id, and let nobody begin to."""
+    connection.execute(_HOLD_ID, {"role": organization.role_name})
 
 
 def list_page(

@@ -40,6 +40,8 @@ CREATE TABLE parts_before PARTITION OF parts FOR VALUES FROM (MINVALUE) TO ('202
 CREATE TABLE parts_after PARTITION OF parts FOR VALUES FROM ('2020-01-01') TO (MAXVALUE);
 CREATE SEQUENCE tickets;
 CREATE TABLE empty_text (moods mood[]);
+CREATE TABLE named (id integer PRIMARY KEY, language regconfig, type regtype, tables regclass[]);
+INSERT INTO named VALUES (1, 'english', 'integer', '{nested,pg_catalog.pg_class}');
 CREATE MATERIALIZED VIEW mood_counts AS SELECT a_mood, count(*) AS n FROM plain GROUP BY a_mood;
 CREATE FUNCTION change_note() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN NEW.note := 'changed by a trigger'; RETURN NEW; END $$;

@@ -109,15 +109,15 @@ class FleetBackup:
         shelf.prepare()
         extensions = self._database.settings.extensions_schema
         with snapshot(connection, organization, extensions, operation=OPERATION) as tables:
-            ensure_whole(self._database, organization)
+            ensure_whole(self._database, connection, organization)
             taken = Taken(connection, organization, tables)
             manifest = taken.describe(digests(connection, tables))
-            same = shelf.newest_of(manifest.fingerprint) if plan.incremental else None
+            same = shelf.newest_of(manifest.fingerprint, plan.keys) if plan.incremental else None
             if same is None:
                 path = shelf.path_of(manifest, encrypted=bool(plan.keys))
                 with new_file(path) as file:
                     taken.write(lambda: manifest, file, plan.keys or None)
-                shelf.note(path, manifest, file)
+                shelf.note(path, manifest, file, plan.keys)
         shelf.clean(plan.retention, datetime.now(UTC))
         if same is not None:
             return f"it has not changed since {same.path.name}"

@@ -6,8 +6,9 @@ Pieces one after the other are what `COPY` wrote: `cat *.zst | zstd -d`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from orgtenancy.errors import BackupDamaged, ConfigurationError
@@ -28,11 +29,13 @@ def split(blocks: Iterable[bytes]) -> Iterator[bytes]:
             yield block[start : start + _MAX_SIZE]
 
 
-def compressed(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+def compressed(
+    pieces: Generator[tuple[str, bytes], None, None],
+) -> Generator[tuple[str, bytes], None, None]:
     """Yield named pieces compressed; the next ones are read meanwhile."""
     compressor = zstandard().ZstdCompressor(level=_LEVEL, write_checksum=True)
     under_way: deque[tuple[str, Future[bytes]]] = deque()
-    with ThreadPoolExecutor(1, "orgtenancy-compression") as thread:
+    with closing(pieces), ThreadPoolExecutor(1, "orgtenancy-compression") as thread:
         for name, piece in pieces:
             under_way.append((name, thread.submit(compressor.compress, piece)))
             if len(under_way) > _AHEAD:

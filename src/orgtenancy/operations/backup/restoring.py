@@ -214,7 +214,7 @@ def _refusals(organization_id: str, schema: str) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, psycopg.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        cause: Any = error.orig if isinstance(error, DBAPIError) else error
         state = getattr(cause, "sqlstate", None) or ""
         if state in _TAKEN and _is_about_organizations(cause):
             raise OrganizationExists(
@@ -224,7 +224,8 @@ def _refusals(organization_id: str, schema: str) -> Iterator[None]:
             ) from error
         if state.startswith(_UNFIT):
             raise BackupMismatch(
-                f"the rows of the backup do not fit: {cause}",
+                # Without DETAIL, which has values.
+                f"the rows of the backup do not fit: {cause.diag.message_primary}",
                 organization_id=organization_id,
                 schema=schema,
             ) from error

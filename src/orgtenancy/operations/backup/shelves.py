@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class StoredBackup(BaseModel):
         size: Bytes of the file.
         sha256: The SHA-256 of the file, in hex; None if the note beside it is gone.
         fingerprint: That of its manifest; None if the note is gone.
+        opened_by: What the public keys add up to that it is encrypted for; None if the note is
+            gone.
         rows: How many rows; None if the note is gone.
     """
 
@@ -45,6 +48,7 @@ class StoredBackup(BaseModel):
     size: int
     sha256: str | None = None
     fingerprint: str | None = None
+    opened_by: str | None = None
     rows: int | None = None
 
     @property
@@ -79,6 +83,7 @@ class _Note(BaseModel):
     size: int
     sha256: str
     fingerprint: str
+    opened_by: str
     rows: int
 
 
@@ -106,8 +111,15 @@ class Shelf:
         name = manifest.taken_at.astimezone(UTC).strftime(_TIME)
         return self.folder / f"{name}{_TAR}{ENCRYPTED if encrypted else ''}"
 
-    def note(self, path: Path, manifest: Manifest, file: HashedFile) -> None:
-        """Write down what is known of a backup that is complete."""
+    def note(self, path: Path, manifest: Manifest, file: HashedFile, keys: Collection[str]) -> None:
+        """Write down what is known of a backup that is complete.
+
+        Args:
+            path: Its file.
+            manifest: What is in it.
+            file: The file as it was written.
+            keys: The public keys that it is encrypted for.
+        """
         note = _Note(
             file=path.name,
             organization_id=self.organization_id,
@@ -115,6 +127,7 @@ class Shelf:
             size=file.size,
             sha256=file.sha256,
             fingerprint=manifest.fingerprint,
+            opened_by=_digest_of(keys),
             rows=manifest.rows,
         )
         with new_file(_note_path(path)) as target:
@@ -126,10 +139,13 @@ class Shelf:
         known = [backup for backup in found if backup is not None]
         return sorted(known, key=lambda backup: backup.taken_at, reverse=True)
 
-    def newest_of(self, fingerprint: str) -> StoredBackup | None:
-        """Return the newest backup if it is whole and has this fingerprint, else None."""
+    def newest_of(self, fingerprint: str, keys: Collection[str]) -> StoredBackup | None:
+        """Return the newest backup if it is whole, has this fingerprint, and is for these keys."""
         newest = next(iter(self.backups()), None)
-        return newest if newest is not None and newest.fingerprint == fingerprint else None
+        if newest is None:
+            return None
+        is_same = (newest.fingerprint, newest.opened_by) == (fingerprint, _digest_of(keys))
+        return newest if is_same else None
 
     def clean(self, retention: Retention, now: datetime, *, all_may_go: bool = False) -> None:
         """Remove the backups that are not to be kept.
@@ -185,8 +201,12 @@ def _stored(path: Path, organization_id: str) -> StoredBackup | None:
         return bare
     if (note.file, note.size) != (path.name, size):
         return bare
-    known = {"sha256": note.sha256, "fingerprint": note.fingerprint, "rows": note.rows}
+    known = note.model_dump(include={"sha256", "fingerprint", "opened_by", "rows"})
     return bare.model_copy(update=known)
+
+
+def _digest_of(keys: Collection[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(set(keys))).encode()).hexdigest()
 
 
 def _note_path(path: Path) -> Path:

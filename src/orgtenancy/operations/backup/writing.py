@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import OrganizationUnavailable
+from orgtenancy.errors import OrganizationBusy, OrganizationUnavailable
 from orgtenancy.operations.backup.archive import ArchiveWriter
 from orgtenancy.operations.backup.encryption import Key
 from orgtenancy.operations.backup.manifest import (
@@ -92,7 +91,7 @@ def write(
         snapshot(connection, organization, extensions, operation=OPERATION) as tables,
         working_together(database, connection, organization, workers) as together,
     ):
-        ensure_whole(database, organization)
+        ensure_whole(database, connection, organization)
         taken = Taken(connection, organization, tables)
         sums = together.submit(lambda other: _add_up(other, tables))
         if isinstance(target, (str, os.PathLike)):
@@ -112,25 +111,41 @@ def _add_up(connection: Connection, tables: Sequence[Table]) -> dict[str, Digest
     return digests(connection, tables)
 
 
-def ensure_whole(database: Database, organization: Organization) -> None:
-    """Make sure that nothing of an organization was dropped before its tables were locked.
+def ensure_whole(database: Database, connection: Connection, organization: Organization) -> None:
+    """Make sure that all tables are its own, and were there when they were locked.
+
+    From then on its id and the name of its schema stay, until the transaction ends.
 
     Args:
         database: Its placement.
-        organization: Which organization; its `snapshot` has begun.
+        connection: A connection in its `snapshot`.
+        organization: Which organization.
 
     Raises:
         OrganizationUnavailable: If it is gone, or its data is being dropped.
+        OrganizationBusy: If its id was changed meanwhile.
     """
-    with database.admin_engine.begin() as connection:
-        if store.is_being_dropped(connection, organization):
-            raise OrganizationUnavailable(
-                f"the data of organization {organization.id!r} is being dropped",
-                status=OrganizationStatus.PURGED,
-                organization_id=organization.id,
-                schema=organization.schema_name,
-                placement=organization.placement,
-            )
+    where: dict[str, Any] = {
+        "organization_id": organization.id,
+        "schema": organization.schema_name,
+        "placement": organization.placement,
+    }
+    store.keep_id(connection, organization)
+    with database.admin_engine.begin() as other:
+        name = store.schema_name_of(other, organization.role_name)
+        is_dropped = store.is_being_dropped(other, organization)
+    if name not in (None, organization.schema_name):
+        raise OrganizationBusy(
+            f"the id of organization {organization.id!r} was changed: {OPERATION} it again",
+            operation=OPERATION,
+            **where,
+        )
+    if is_dropped:
+        raise OrganizationUnavailable(
+            f"the data of organization {organization.id!r} is being dropped",
+            status=OrganizationStatus.PURGED,
+            **where,
+        )
 
 
 @dataclass(frozen=True)
@@ -184,14 +199,16 @@ class Taken:
 
         def members() -> Iterator[tuple[str, bytes]]:
             yield _header(self.organization)
-            folders = zip(self.tables, _folders(self.tables), strict=True)
-            rows = (_rows(self.connection, table, folder) for table, folder in folders)
-            yield from compressed(chain.from_iterable(rows))
+            yield from compressed(self._rows())
             found.append(manifest())
             yield _last(found[0])
 
         put(ArchiveWriter().write(members()), target, key)
         return found[0]
+
+    def _rows(self) -> Generator[tuple[str, bytes], None, None]:
+        for table, folder in zip(self.tables, _folders(self.tables), strict=True):
+            yield from _rows(self.connection, table, folder)
 
 
 def _write_folder(
@@ -251,7 +268,9 @@ def _json(model: BaseModel) -> bytes:
     return model.model_dump_json(indent=1).encode()
 
 
-def _rows(connection: Connection, table: Table, folder: str) -> Iterator[tuple[str, bytes]]:
+def _rows(
+    connection: Connection, table: Table, folder: str
+) -> Generator[tuple[str, bytes], None, None]:
     """Yield the rows of a table in pieces, with the names of their members."""
     blocks = copy_out(connection, table, binary=table.is_portable)
     for number, piece in enumerate(split(blocks), 1):

@@ -87,6 +87,7 @@ def change_id(database: Database, organization_id: str, new_id: str) -> Changed:
         if new_id == organization_id:
             return Changed(before, before)
         held.check("change_id")
+        store.hold_id(connection, before)
         try:
             # Nested: what is refused inside must not hide the reason.
             with connection.begin_nested():
