@@ -75,6 +75,20 @@ def test_each_active_organization_is_read_by_itself(ask: Ask) -> None:
     found.raise_errors()
 
 
+@pytest.mark.parametrize("end", [Session.commit, Session.rollback])
+def test_a_later_transaction_of_the_function_writes_nothing_either(
+    ask: Ask, end: Callable[[Session], None]
+) -> None:
+    def write(session: Session) -> None:
+        end(session)
+        NoteRepository(session).write(1000, "not here")
+
+    found = ask(write, organizations=["a", "b"])
+    assert found.values == {}
+    assert all("read-only transaction" in str(error) for error in found.errors.values())
+    assert ask(bodies, organizations=["a"]).values == {"a": {"a"}}
+
+
 def test_what_cannot_be_read_keeps_no_other(ask: Ask) -> None:
     def count_of_some(session: Session) -> int:
         if current_organization().id == "b":

@@ -30,6 +30,23 @@ class Digest(BaseModel):
 #: The digest of each table, by its name.
 Digests: TypeAlias = Mapping[str, Digest]
 
+_AS_IT_IS = sql.SQL("{}")
+# Whatever a collation says is equal. It is what any other type is hashed as: 1.0 and 1.00 are
+# equal numbers, and the hash of an enum's value is a number that its database gave it.
+_AS_TEXT = sql.SQL('{}::text COLLATE "C"')
+
+_FORMS: Mapping[str, sql.SQL] = {
+    **dict.fromkeys(("bool", "bytea", "date", "inet", "int2", "int4", "oid", "uuid"), _AS_IT_IS),
+    **dict.fromkeys(("text", "varchar"), sql.SQL('{} COLLATE "C"')),
+    # The hash of these is that of both halves mixed into 32 bits.
+    "int8": sql.SQL("int8send({})"),
+    "time": sql.SQL("time_send({})"),
+    "timestamp": sql.SQL("timestamp_send({})"),
+    "timestamptz": sql.SQL("timestamptz_send({})"),
+    # As COPY writes it: a cast leaves what it says of its encoding.
+    "xml": sql.SQL("CASE WHEN {0} IS NOT NULL THEN format('%s', {0}) END"),
+}
+
 
 def digests(connection: Connection, tables: Sequence[Table]) -> dict[str, Digest]:
     """Return the digest of each table, in one statement and so in one snapshot.
@@ -70,17 +87,16 @@ def row_hash(table: Table, alias: str | None = None) -> sql.Composable:
         alias: What the row is called, where there are others.
     """
     row = () if alias is None else (alias,)
-    values = [sql.Identifier(*row, column.name) + _as_hashed(column) for column in table.copied]
+    values = [_as_hashed(sql.Identifier(*row, column.name), column) for column in table.copied]
     return sql.SQL(
         'hashtextextended(hash_record_extended(ROW({}), 0)::text COLLATE "C", 0)'
     ).format(sql.SQL(", ").join(values))
 
 
-def _as_hashed(column: Column) -> sql.SQL:
-    """Return what makes equal values of a column those that are the same to the last bit."""
-    if not column.is_hashed:
-        return sql.SQL('::text COLLATE "C"')
-    return sql.SQL(' COLLATE "C"' if column.is_collated else "")
+def _as_hashed(name: sql.Identifier, column: Column) -> sql.Composable:
+    """Return a column's values so that those with equal hashes are the same to the last bit."""
+    form = _FORMS.get(column.base or "", _AS_TEXT)
+    return form.format(name)
 
 
 def _digest(table: Table, rows: sql.Composable) -> sql.Composable:

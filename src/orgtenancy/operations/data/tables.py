@@ -25,18 +25,17 @@ class Column:
         type: Its type as the server writes it, in the schema's own path.
         is_generated: Whether it is computed from others, so that it is never copied.
         is_portable: Whether its binary form means the same in another schema or database. That
-            of an array or a composite holds the numbers of its types.
-        is_hashed: Whether two values with the same hash are the same to the last bit. A
-            `numeric` is not: 1.0 and 1.00 are equal; nor an enum, whose hash is its number.
-        is_collated: Whether a collation has a say in which values are equal.
+            of an array or a composite holds the numbers of its types, and that of a `regclass` or
+            its like is the number of what it names.
+        base: The server's own type that it is or rests on; None for an array, and for what
+            somebody else made, such as an enum.
     """
 
     name: str
     type: str
     is_generated: bool
     is_portable: bool
-    is_hashed: bool
-    is_collated: bool
+    base: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +81,6 @@ class Table:
         only = sql.SQL("") if self.is_partitioned else sql.SQL("ONLY ")
         return only + self.identifier
 
-
-# Types whose equal values are the same to the last bit, wherever they are.
-_HASHED = (
-    "bool",
-    "bytea",
-    "date",
-    "inet",
-    "int2",
-    "int4",
-    "int8",
-    "oid",
-    "text",
-    "time",
-    "timestamp",
-    "timestamptz",
-    "uuid",
-    "varchar",
-)
 
 # `pg_class` has no index by schema, and would be read as a whole; what depends on one has.
 _RELATIONS = """
@@ -157,9 +138,9 @@ _COLUMNS = text("""
         WHERE d.typtype = 'd'
     )
     SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated <> '',
-        base.oid < 16384 OR base.typtype = 'e',
-        base.typnamespace = 'pg_catalog'::regnamespace AND base.typname = ANY(:hashed),
-        base.typcollation <> 0
+        base.typtype = 'e' OR base.oid < 16384 AND base.typname !~ '^_?reg',
+        CASE WHEN base.typnamespace = 'pg_catalog'::regnamespace AND base.typtype = 'b'
+            AND base.typcategory <> 'A' THEN base.typname END
     FROM columns a
     JOIN bases b ON b.type = a.atttypid
     JOIN pg_type base ON base.oid = b.base AND base.typtype <> 'd'
@@ -171,7 +152,7 @@ _SEQUENCES = query_relations("""
 """)
 
 _VIEWS = query_relations("""
-    SELECT relname FROM relations WHERE relkind = 'm' AND relispopulated ORDER BY oid
+    SELECT relname FROM relations WHERE relkind = 'm' ORDER BY oid
 """)
 
 
@@ -219,8 +200,7 @@ def tables_of(connection: Connection, schema: str) -> list[Table]:
     given = {"schema": _quoted(schema), "versions": VERSION_TABLE}
     found = connection.execute(_TABLES, given).all()
     columns: dict[int, list[Column]] = {}
-    types = {"tables": [row[0] for row in found], "hashed": list(_HASHED)}
-    for oid, *column in connection.execute(_COLUMNS, types):
+    for oid, *column in connection.execute(_COLUMNS, {"tables": [row[0] for row in found]}):
         columns.setdefault(oid, []).append(Column(*column))
     return list(
         _sorted(
