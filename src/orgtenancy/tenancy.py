@@ -24,7 +24,13 @@ from orgtenancy.naming import CONTROL_PLACEMENT
 from orgtenancy.operations.adoption import Adoption, AdoptionMapping
 from orgtenancy.operations.backup import Backups
 from orgtenancy.operations.erasure import Erasures
-from orgtenancy.operations.fan_out import FanOut, check_call, fan_out, fan_out_async
+from orgtenancy.operations.fan_out import (
+    TRANSACTION,
+    FanOut,
+    check_call,
+    fan_out,
+    fan_out_async,
+)
 from orgtenancy.operations.lifecycle import Organizations
 from orgtenancy.operations.moving import Mover
 from orgtenancy.operations.placements import Cell, PlacementManager
@@ -233,7 +239,7 @@ class Tenancy:
             OrganizationMismatch: If the context is bound to an organization.
         """
         check_call(workers)
-        apart = self._databases.apart(workers)
+        apart = self._databases.apart(workers, TRANSACTION)
         try:
             if organizations is None:
                 organizations = active(apart)
@@ -255,7 +261,7 @@ class Tenancy:
     ) -> FanOut[R]:
         """Call the same function as `fan_out` does, on the async engine."""
         check_call(workers)
-        apart = self._databases.apart(workers)
+        apart = self._databases.apart(workers, TRANSACTION)
         try:
             if organizations is None:
                 organizations = await active_async(apart)

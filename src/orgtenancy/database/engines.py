@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, cached_property
 from threading import RLock, Semaphore
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
@@ -29,6 +29,8 @@ from orgtenancy.errors import ConfigurationError
 from orgtenancy.naming import CONTROL_PLACEMENT, REGISTRY_SCHEMA, control_role_name
 from orgtenancy.organizations import Organization
 from orgtenancy.settings import IsolationLevel, Settings
+
+E = TypeVar("E", Engine, AsyncEngine)
 
 # Objects stay readable after the block that loaded them has committed.
 # A closed session stays closed: work that a task does after the block would be lost.
@@ -97,6 +99,8 @@ class Database:
         name: The placement's name.
         control: The control server, if this is another one.
         module_settings: The settings of the registered modules, by their class.
+        transactions: Execution options of the organizations' transactions, such as
+            `isolation_level`.
 
     Attributes:
         control: The control server, where members and identities are; itself, if it is that.
@@ -113,6 +117,7 @@ class Database:
         name: str = CONTROL_PLACEMENT,
         control: Database | None = None,
         module_settings: ModuleSettingsByType | None = None,
+        transactions: Mapping[str, Any] | None = None,
     ) -> None:
         self.control = self if control is None else control
         self.url = normalize_url(url)
@@ -120,6 +125,7 @@ class Database:
         self.settings = settings
         self.name = name
         self._module_settings = module_settings
+        self._transactions = transactions
         without_roles = settings.isolation is IsolationLevel.SEARCH_PATH
         self.control_scope = Scope(
             role=None if without_roles else control_role_name(str(self.url.database)),
@@ -243,7 +249,7 @@ class Database:
     def session(self, organization: Organization) -> OrganizationSession:
         """Return a new session of an organization."""
         return OrganizationSession(
-            self._logins.get(organization) if self.has_logins else self.engine,
+            self._begun(self._logins.get(organization) if self.has_logins else self.engine),
             organization=organization,
             scope=scope_of(organization, self.settings),
             module_settings=self._module_settings,
@@ -252,8 +258,9 @@ class Database:
 
     def async_session(self, organization: Organization) -> OrganizationAsyncSession:
         """Return a new async session of an organization."""
+        has_logins, logins = self.has_logins, self._async_logins
         return OrganizationAsyncSession(
-            self._async_logins.get(organization) if self.has_logins else self.async_engine,
+            self._begun(logins.get(organization) if has_logins else self.async_engine),
             organization=organization,
             scope=self.scope_of(organization),
             module_settings=self._module_settings,
@@ -285,7 +292,19 @@ class Database:
         """Return a new async session of the registry."""
         return ControlAsyncSession(self.async_engine, scope=self.control_scope, **_SESSION_OPTIONS)
 
-    def apart(self, pool_size: int, control: Database | None = None) -> Database:
+    def _begun(self, engine: E) -> E:
+        """Return an engine whose transactions begin as they are to."""
+        if self._transactions is None:
+            return engine
+        return engine.execution_options(**self._transactions)
+
+    def apart(
+        self,
+        pool_size: int,
+        control: Database | None = None,
+        *,
+        transactions: Mapping[str, Any] | None = None,
+    ) -> Database:
         """Return the same placement with pools of its own, which the caller closes.
 
         What goes through the whole fleet uses it: a connection that has served many is full of
@@ -294,6 +313,7 @@ class Database:
         Args:
             pool_size: How many connections it has at the most.
             control: The control server, if this is another one.
+            transactions: What its organizations' transactions are like.
         """
         limits = {"pool_size": pool_size, "max_overflow": 0, "login_pools": pool_size}
         return Database(
@@ -303,6 +323,7 @@ class Database:
             name=self.name,
             control=control,
             module_settings=self._module_settings,
+            transactions=transactions,
         )
 
     def close(self) -> None:

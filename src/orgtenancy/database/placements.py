@@ -80,11 +80,15 @@ class Placements:
             raise self._not_found(name, organization_id)
         return database
 
-    def apart(self, pool_size: int) -> Placements:
+    def apart(self, pool_size: int, transactions: Mapping[str, Any]) -> Placements:
         """Return the same placements with pools of their own, as `Database.apart` does."""
-        control = self.control.apart(pool_size)
-        others = [one for one in self if one is not self.control]
-        return Placements(control, {one.name: one.apart(pool_size, control) for one in others})
+        control = self.control.apart(pool_size, transactions=transactions)
+        others = {
+            one.name: one.apart(pool_size, control, transactions=transactions)
+            for one in self
+            if one is not self.control
+        }
+        return Placements(control, others)
 
     def __iter__(self) -> Iterator[Database]:
         return iter(self._databases.values())

@@ -23,8 +23,8 @@ R = TypeVar("R")
 #: Returns a block, `with` and `async with`, that is one transaction of an organization.
 OpenSession: TypeAlias = Callable[[str], Any]
 
-# Several statements of one organization see the same rows.
-_TRANSACTION = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+#: What transactions are like: several statements of one organization see the same rows.
+TRANSACTION = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def fan_out(
     """Call `function(session)` in a read-only transaction of each organization, in threads.
 
     Args:
-        open_session: Enters an organization.
+        open_session: Enters an organization, over engines whose transactions are `TRANSACTION`.
         function: What is called.
         organization_ids: Which organizations.
         workers: How many at a time.
@@ -79,7 +79,6 @@ def fan_out(
     def read(organization_id: str) -> R | _Failed:
         try:
             with open_session(organization_id) as session:
-                session.connection(execution_options=_TRANSACTION)
                 return function(session)
         except Exception as error:  # noqa: BLE001 - it is the caller's to look at
             return _Failed(error)
@@ -108,7 +107,6 @@ async def fan_out_async(
         async with places:
             try:
                 async with open_session(organization_id) as session:
-                    await session.connection(execution_options=_TRANSACTION)
                     return await session.run_sync(function)  # type: ignore[no-any-return]
             except Exception as error:  # noqa: BLE001 - it is the caller's to look at
                 return _Failed(error)

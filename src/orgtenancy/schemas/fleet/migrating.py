@@ -159,7 +159,6 @@ class Migration:
         except (DBAPIError, psycopg.Error) as error:
             if should_retry(error):
                 raise
-            cause = cause_of(error)
             actual = self._actual_stamps(worker, place, stamps)
             if actual != stamps:
                 logger.warning(
@@ -168,9 +167,10 @@ class Migration:
                     sorted(actual),
                     sorted(stamps),
                 )
-            elif cause is None or not (cause.sqlstate or "").startswith(_NAMES):
+            elif isinstance(error, DBAPIError) or not (error.sqlstate or "").startswith(_NAMES):
                 raise
-            # It may have been renamed and renamed back, which only who holds it can rule out.
+            # A stage in one message holds nothing before it is done. The schema may have been
+            # renamed and renamed back meanwhile, which only who holds it can rule out.
             self._follow(worker, place, self._path_from(actual, entry), entry, hold=True)
 
     def _actual_stamps(self, worker: Worker, place: Place, stamps: Heads) -> Heads:
