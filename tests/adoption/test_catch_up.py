@@ -91,6 +91,39 @@ def test_values_that_are_unique_may_change_places(world: World, how: str | None)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["touched", "xmin"])
+def test_a_value_that_is_unique_may_be_used_again(world: World, how: str) -> None:
+    adoption = world.adoption(tables=by(how))
+    adoption.run()
+    again = (
+        "DELETE FROM marks WHERE post_id = {0}; DELETE FROM posts WHERE id = {0}; "
+        "INSERT INTO posts (id, author_id, title, position) VALUES ({1}, 1, 'Again', 2)"
+    )
+    world.there(again.format(13, 14))
+    brought(adoption)
+    assert adoption.verify().is_equal
+    world.there(again.format(14, 15))
+    adoption.switch()
+    assert adoption.verify().is_equal
+    assert world.here("one", "SELECT count(*) FROM posts WHERE title = 'Again'") == [(1,)]
+
+
+@pytest.mark.slow
+def test_what_the_source_computes_is_brought_along(world: World) -> None:
+    world.there(
+        "ALTER TABLE posts ADD first text; UPDATE posts SET first = title; "
+        "ALTER TABLE posts DROP title; "
+        "ALTER TABLE posts ADD title text GENERATED ALWAYS AS (upper(first)) STORED"
+    )
+    adoption = world.adoption(tables={"posts": {**POSTS, "drop": ["touched", "first"]}})
+    adoption.run()
+    world.there("UPDATE posts SET first = 'Changed' WHERE id = 12")
+    assert brought(adoption)["one"] == 2
+    assert adoption.verify().is_equal
+    assert world.here("one", "SELECT title FROM posts WHERE title LIKE 'C%'") == [("CHANGED",)]
+
+
+@pytest.mark.slow
 def test_a_time_of_change_that_nobody_kept_hides_nothing(world: World) -> None:
     adoption = world.adoption(tables=by("touched"))
     world.there("UPDATE posts SET touched = '2020-01-01'")

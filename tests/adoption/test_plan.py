@@ -191,6 +191,74 @@ def test_a_way_without_a_foreign_key_can_be_declared(world: World) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "via", ["label", {"columns": ["label"], "table": "countries", "references": ["code"]}]
+)
+def test_what_all_organizations_get_is_no_way_to_one(
+    world: World, via: str | dict[str, Any]
+) -> None:
+    world.there(
+        "UPDATE marks SET label = 'fr'; "
+        "ALTER TABLE marks ADD FOREIGN KEY (label) REFERENCES countries"
+    )
+    marks = {"drop": ["id"], "columns": {"post": "post_id"}, "via": via}
+    plan = world.adoption(tables={"marks": marks}).plan(rows=False)
+    assert "countries is `copy_to_all`" in only(plan, K.NO_WAY).message
+
+
+# The embedded server has no ICU, which such collations come with.
+INSENSITIVE = 'CREATE COLLATION insensitive FROM "C"; '
+AS_SAID = (
+    "; UPDATE pg_collation SET collisdeterministic = false "
+    "WHERE collname = 'insensitive' AND collnamespace = current_schema()::regnamespace"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "ALTER TABLE events ALTER organization_id TYPE numeric",
+            "events: 'organization_id' says whose a row is, and is numeric, of which",
+        ),
+        (
+            "CREATE DOMAIN number AS numeric; ALTER TABLE events ALTER organization_id TYPE number",
+            "events: 'organization_id' says whose a row is, and is source_",
+        ),
+        (
+            INSENSITIVE + "ALTER TABLE events "
+            "ALTER organization_id TYPE text COLLATE insensitive USING organization_id" + AS_SAID,
+            "events: 'organization_id' says whose a row is, and is text, of which",
+        ),
+        (
+            INSENSITIVE + "ALTER TABLE marks DROP CONSTRAINT marks_post_id_fkey; "
+            "ALTER TABLE posts ALTER id TYPE text COLLATE insensitive USING id; "
+            "ALTER TABLE marks ALTER post_id TYPE text COLLATE insensitive USING post_id; "
+            "ALTER TABLE marks ADD FOREIGN KEY (post_id) REFERENCES posts" + AS_SAID,
+            "marks: 'post_id' of marks is on the way to the organization, and is text, of which",
+        ),
+    ],
+)
+def test_keys_that_are_written_in_several_ways_are_told(
+    world: World, change: str, message: str
+) -> None:
+    world.there(change)
+    plan = world.adoption().plan(rows=False)
+    assert any(one.startswith(message) for one in told(plan, K.TYPE)), told(plan, K.TYPE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["text", "varchar(20)", "bigint", "smallint"])
+def test_keys_may_be_of_a_domain(world: World, base: str) -> None:
+    world.there(
+        f"CREATE DOMAIN key AS {base}; "
+        "ALTER TABLE events ALTER organization_id TYPE key USING organization_id::text::key"
+    )
+    assert world.adoption().plan().problems == ()
+
+
+@pytest.mark.slow
 def test_a_table_that_refers_to_the_organizations_needs_no_column_of_the_usual_name(
     world: World,
 ) -> None:

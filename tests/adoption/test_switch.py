@@ -10,7 +10,12 @@ import pytest
 from psycopg import IsolationLevel
 
 from orgtenancy import OrganizationStatus
-from orgtenancy.errors import AdoptionFailed, AdoptionRefused, OrganizationUnavailable
+from orgtenancy.errors import (
+    AdoptionFailed,
+    AdoptionRefused,
+    OrganizationBusy,
+    OrganizationUnavailable,
+)
 from orgtenancy.operations.adoption import Adoption, AdoptionReport, running
 from tests.adoption.worlds import MAPPING, World
 from tests.schemas.databases import eventually
@@ -45,9 +50,9 @@ def refused(world: World, statement: str) -> psycopg.Error:
 
 
 def begin_switch(
-    threads: ThreadPoolExecutor, adoption: Adoption, world: World
+    threads: ThreadPoolExecutor, adoption: Adoption, world: World, slug: str = "one"
 ) -> Future[AdoptionReport]:
-    return threads.submit(adoption.switch, [world.id("one")])
+    return threads.submit(adoption.switch, [world.id(slug)])
 
 
 def wait_until_it_waits(world: World, query: str = "%adoption_lock%") -> None:
@@ -214,6 +219,82 @@ def test_a_snapshot_older_than_the_switch_writes_nothing_after_it(
     assert adoption.verify().is_equal
 
 
+MOVES = (
+    "UPDATE people SET name = 'Eve', organization_id = 2 WHERE id = 1",
+    "UPDATE posts SET author_id = 3, position = 9 WHERE author_id = 1",
+)
+
+
+@pytest.fixture
+def movable(world: World) -> World:
+    """The posts of the first person lead to her alone, and one of them is nobody's."""
+    world.there(
+        "UPDATE posts SET parent_id = NULL; UPDATE people SET favourite = NULL; "
+        "DELETE FROM marks WHERE post_id = 13; DELETE FROM posts WHERE id = 13; "
+        "INSERT INTO posts (id, title) VALUES (31, 'Nobody''s')"
+    )
+    return world
+
+
+@pytest.mark.parametrize(
+    ("post", "move"),
+    [
+        *((11, move) for move in MOVES),
+        (31, "UPDATE posts SET author_id = 3, position = 9 WHERE id = 31"),
+    ],
+)
+def test_a_row_goes_to_another_organization_when_those_who_write_what_belongs_to_it_are_done(
+    movable: World, adoption: Adoption, threads: ThreadPoolExecutor, post: int, move: str
+) -> None:
+    adoption.switch([])  # the triggers are there
+    with movable.connect() as writer, movable.connect() as mover:
+        with writer.transaction():
+            writer.execute(f"INSERT INTO marks (post_id, label) VALUES ({post}, 'late')".encode())
+            moving = threads.submit(mover.execute, move.encode())
+            wait_until_it_waits(movable, f"{move[:13]}%")
+            assert not moving.done()
+        moving.result(10)
+    adoption.switch([movable.id("two")])
+    assert movable.here("two", "SELECT count(*) FROM marks WHERE label = 'late'") == [(1,)]
+    assert adoption.verify([movable.id("two")]).is_equal
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_who_waited_for_a_row_to_go_to_another_organization_writes_there(
+    movable: World, adoption: Adoption, threads: ThreadPoolExecutor, move: str
+) -> None:
+    adoption.switch([])
+    with movable.connect() as writer, movable.connect() as mover:
+        with mover.transaction():
+            mover.execute(move.encode())
+            writer.execute("BEGIN")
+            insert = "INSERT INTO marks (post_id, label) VALUES (11, 'late')"
+            writing = threads.submit(writer.execute, insert)
+            wait_until_it_waits(movable, "INSERT INTO marks%")
+        writing.result(10)
+        switching = begin_switch(threads, adoption, movable, "two")
+        wait_until_it_waits(movable)
+        writer.execute("COMMIT")
+        switching.result(10)
+    assert movable.here("two", "SELECT count(*) FROM marks WHERE label = 'late'") == [(1,)]
+    assert adoption.verify([movable.id("two")]).is_equal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE])
+def test_a_snapshot_older_than_the_move_of_a_row_writes_nothing_after_it(
+    movable: World, adoption: Adoption, level: IsolationLevel
+) -> None:
+    adoption.switch([])
+    with movable.connect() as late:
+        late.autocommit = False
+        late.isolation_level = level
+        late.execute("SELECT count(*) FROM posts")
+        movable.there(MOVES[0])
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            late.execute("INSERT INTO marks (post_id, label) VALUES (12, 'late')")
+
+
 @pytest.mark.slow
 def test_a_switch_that_fails_leaves_the_source_as_it_was(world: World, adoption: Adoption) -> None:
     world.there("UPDATE posts SET title = '' WHERE id = 11")
@@ -293,6 +374,54 @@ def test_a_switch_is_reverted_while_nothing_was_written_here(
 
 
 @pytest.mark.slow
+def test_what_was_written_here_to_tables_without_a_source_keeps_a_switch_from_its_reversal(
+    world: World, adoption: Adoption
+) -> None:
+    adoption.switch()
+    world.here("one", "INSERT INTO drafts VALUES (1)")
+    world.here("two", "CREATE TABLE later (id int); INSERT INTO later VALUES (1)")
+    for slug, table in (("one", "drafts"), ("two", "later")):
+        with pytest.raises(AdoptionRefused, match=f"written since it was switched: {table}"):
+            adoption.revert(world.id(slug))
+        assert world.tenancy.schemas.get(world.id(slug)).is_active
+
+
+@pytest.mark.slow
+def test_a_switch_is_reverted_whatever_the_settings_of_the_login_are(
+    world: World, adoption: Adoption
+) -> None:
+    world.here(
+        "one", "ALTER TABLE drafts ADD took interval; INSERT INTO drafts VALUES (1, '1 day')"
+    )
+    adoption.switch([world.id("one")])
+    name = world.database.url.database
+    world.there(f'ALTER DATABASE "{name}" SET "IntervalStyle" TO iso_8601')
+    try:
+        with world.database.tenancy(list(world.tenancy.modules.values())) as other:
+            other.adoption(adoption.mapping).revert(world.id("one"))
+    finally:
+        world.there(f'ALTER DATABASE "{name}" RESET "IntervalStyle"')
+
+
+@pytest.mark.slow
+def test_a_reversal_does_not_wait_for_ever(
+    world: World, adoption: Adoption, threads: ThreadPoolExecutor
+) -> None:
+    adoption.switch([world.id("one")])
+    modules = list(world.tenancy.modules.values())
+    with (
+        world.database.tenancy(modules, lifecycle_lock_timeout=0.05) as hasty,
+        world.connect() as writer,
+        writer.transaction(),
+    ):
+        writer.execute("SELECT orgtenancy.adoption_lock(%s, '1', false)", [world.source])
+        reverting = threads.submit(hasty.adoption(adoption.mapping).revert, world.id("one"))
+        with pytest.raises(OrganizationBusy, match="revert it later"):
+            reverting.result(10)
+    adoption.revert(world.id("one"))
+
+
+@pytest.mark.slow
 def test_a_table_that_only_leads_to_the_organization_is_guarded_too(world: World) -> None:
     world.there(
         "CREATE TABLE staff (id int PRIMARY KEY, organization_id int); "
@@ -323,7 +452,9 @@ def test_partitions_are_guarded_and_archived_with_their_table(world: World) -> N
         "PARTITION BY RANGE (id); "
         "CREATE INDEX ON events (organization_id); "
         "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10); "
-        "CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (10) TO (20); "
+        "CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (10) TO (20) "
+        "PARTITION BY RANGE (id); "
+        "CREATE TABLE events_3 PARTITION OF events_2 FOR VALUES FROM (10) TO (20); "
         "INSERT INTO events SELECT n, 1 + n % 2, '{}' FROM generate_series(1, 19) n"
     )
     adoption = world.adoption(
@@ -331,10 +462,23 @@ def test_partitions_are_guarded_and_archived_with_their_table(world: World) -> N
     )
     adoption.run()
     world.there("DELETE FROM events WHERE id = 2; UPDATE events SET what = '[]' WHERE id = 12")
+    adoption.switch([world.id("two")])
+    world.there(
+        "CREATE TABLE events_4 PARTITION OF events FOR VALUES FROM (20) TO (30); "
+        "CREATE TABLE events_5 PARTITION OF events FOR VALUES FROM (30) TO (40)"
+    )
     adoption.switch()
     assert world.here("one", "SELECT count(*) FROM events") == [(8,)]
     refused(world, "UPDATE events SET what = '[]' WHERE id = 14")
     refused(world, "DELETE FROM events_2 WHERE id = 14")
+    for name in ("events", "events_1", "events_2", "events_3", "events_4"):
+        refused(world, f"TRUNCATE {name}")
+    world.there(
+        f"ALTER TABLE events DETACH PARTITION events_5; CREATE SCHEMA {world.source}_more; "
+        f"ALTER TABLE events_5 SET SCHEMA {world.source}_more"
+    )
     archive = adoption.finish().archive
+    world.there(f"TRUNCATE {world.source}_more.events_5")  # no trigger is left
     with world.connect(archive) as connection:
         assert connection.execute("SELECT count(*) FROM events_2").fetchall() == [(10,)]
+        connection.execute("TRUNCATE events_3")

@@ -25,6 +25,8 @@ class ColumnInfo:
         is_array: Whether it is an array.
         is_required: Whether it must not be NULL.
         has_default: Whether it gets a value when none is given.
+        is_comparable: Whether which values are equal is the server's own to say, whoever asks.
+        is_key: Whether its values are equal only if they are the same text.
     """
 
     type: str
@@ -35,6 +37,8 @@ class ColumnInfo:
     is_array: bool
     is_required: bool
     has_default: bool
+    is_comparable: bool
+    is_key: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,16 @@ _TABLES = text("""
 _COLUMNS = text("""
     SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
         format_type(a.atttypid, -1), a.atttypid::bigint, t.typtype = 'e', t.typcategory = 'S',
-        t.typcategory = 'A', a.attnotnull, a.atthasdef OR a.attidentity <> ''
+        t.typcategory = 'A', a.attnotnull, a.atthasdef OR a.attidentity <> '',
+        l.is_deterministic AND (b.typnamespace = 'pg_catalog'::regnamespace OR b.typtype = 'e'),
+        l.is_deterministic AND b.oid::regtype IN ('int2', 'int4', 'int8', 'uuid', 'text', 'varchar')
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
+    JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
+    CROSS JOIN LATERAL (
+        SELECT NOT EXISTS (
+            SELECT FROM pg_collation WHERE oid = a.attcollation AND NOT collisdeterministic
+        ) AS is_deterministic
+    ) l
     WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p')
         AND a.attnum > 0 AND NOT a.attisdropped
 """)

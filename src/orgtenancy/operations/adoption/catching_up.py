@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from psycopg import sql
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from orgtenancy.operations.adoption.filling import (
     by_index,
@@ -102,13 +103,19 @@ def _bring(
 
 
 def _bring_noted(connection: Connection, table: AdoptedTable, key: str, since: Moment) -> int:
-    """Bring along what is noted to be new, or to have changed."""
+    """Bring along what is noted to be new, or to have changed.
+
+    Nothing, where that breaks a rule: a new row may have what a row had here that is gone there.
+    """
     changed = table.changed_rows_of(key, _is_changed(table, since))
     stale = sql.SQL("DELETE FROM {} AS h USING ({}) AS r WHERE {}").format(
         table.into.rows, changed, _same_key(table)
     )
-    with by_index(connection, table):
-        return _run(connection, stale) + _run(connection, insert(table, changed))
+    try:
+        with connection.begin_nested(), by_index(connection, table):
+            return _run(connection, stale) + _run(connection, insert(table, changed))
+    except IntegrityError:
+        return 0
 
 
 def _bring_compared(connection: Connection, table: AdoptedTable, key: str) -> tuple[Digest, int]:

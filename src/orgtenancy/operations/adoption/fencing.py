@@ -2,9 +2,10 @@
 
 A trigger finds the organization of the row that was written, takes the organization's lock
 together with other writers, and raises `OT005` if it was switched. The switch takes the lock
-alone: it waits for those who have written, and who comes meanwhile waits for its end. They run
-with their owner's rights, also where replication writes, and after all others, so that what
-they see is what is stored.
+alone: it waits for those who have written, and who comes meanwhile waits for its end. So does
+who gives a row to another organization, as rows that belong to it go with it. Triggers run with
+their owner's rights, also where replication writes, and after all others, so that what they see
+is what is stored.
 """
 
 from __future__ import annotations
@@ -34,10 +35,31 @@ _LOCK_TIMEOUT = 1.0  # seconds: writers behind it wait as long
 # deadlock_detected and lock_not_available
 _HELD = frozenset({"40P01", "55P03"})
 
+# Partitions get the triggers of rows from their table, and not those of statements.
 _THERE = text("""
     SELECT c.relname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
-    WHERE c.relnamespace = to_regnamespace(:schema) AND g.tgname = :name AND g.tgenabled = 'A'
+    WHERE c.relnamespace = to_regnamespace(:schema) AND g.tgname = :rows AND g.tgenabled = 'A'
         AND NOT g.tgisinternal AND g.tgparentid = 0
+        AND NOT EXISTS (
+            SELECT FROM pg_partition_tree(c.oid) p WHERE NOT EXISTS (
+                SELECT FROM pg_trigger t
+                WHERE t.tgrelid = p.relid AND t.tgname = :truncate AND t.tgenabled = 'A'
+            )
+        )
+""")
+
+_PARTITIONS = text("""
+    SELECT n.nspname, c.relname FROM pg_partition_tree(CAST(:table AS regclass)) p
+    JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE p.level > 0 ORDER BY n.nspname, c.relname
+""")
+
+# Of a table, of its partitions, and of those that were its partitions.
+_TRIGGERS = text("""
+    SELECT g.tgname, n.nspname, c.relname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE g.tgfoid = to_regproc(:function) AND g.tgparentid = 0
+    ORDER BY n.nspname, c.relname, g.tgname
 """)
 
 
@@ -59,23 +81,30 @@ def install(database: Database, source: str, tables: Sequence[SourceTable]) -> N
         journal.begin(connection, source)
         grants.execute(connection, [_function(source, table) for table in tables])
         there = set(_with_triggers(connection, source))
-    for table in tables:
-        if table.name not in there:
-            _insist(database, table.name, _triggers(source, table))
+        missing = {
+            table.name: _triggers(connection, source, table)
+            for table in tables
+            if table.name not in there
+        }
+    for name, statements in missing.items():
+        _insist(database, name, statements)
 
 
 def remove(connection: Connection, source: str, tables: Iterable[SourceTable]) -> None:
     """Take the triggers away, in the caller's transaction, which has locked the tables."""
     for table in tables:
-        name = table.source.table.identifier
+        function = _function_name(source, table)
+        found = connection.execute(_TRIGGERS, {"function": function.as_string(None)})
         grants.execute(
             connection,
             [
                 *(
-                    sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(one), name)
-                    for one in (_ROWS, _TRUNCATE)
+                    sql.SQL("DROP TRIGGER {} ON {}").format(
+                        sql.Identifier(trigger), sql.Identifier(schema, name)
+                    )
+                    for trigger, schema, name in found
                 ),
-                sql.SQL("DROP FUNCTION IF EXISTS {}()").format(_function_name(source, table)),
+                sql.SQL("DROP FUNCTION IF EXISTS {}()").format(function),
             ],
         )
 
@@ -94,31 +123,42 @@ def is_held(error: OperationalError) -> bool:
 
 
 def _with_triggers(connection: Connection, source: str) -> Sequence[str]:
-    given = {"schema": sql.Identifier(source).as_string(None), "name": _ROWS}
+    names = {"rows": _ROWS, "truncate": _TRUNCATE}
+    given = {"schema": sql.Identifier(source).as_string(None), **names}
     return connection.scalars(_THERE, given).all()
 
 
-def _triggers(source: str, table: SourceTable) -> list[sql.Composable]:
+def _triggers(connection: Connection, source: str, table: SourceTable) -> list[sql.Composable]:
     name, function = table.source.table.identifier, _function_name(source, table)
-    when = {
-        _ROWS: sql.SQL("INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW"),
-        _TRUNCATE: sql.SQL("TRUNCATE ON {} FOR EACH STATEMENT"),
-    }
-    statements: list[sql.Composable] = []
-    for trigger, event in when.items():
-        statements += [
-            sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(trigger), name),
-            sql.SQL("CREATE TRIGGER {} AFTER {} EXECUTE FUNCTION {}()").format(
-                sql.Identifier(trigger), event.format(name), function
-            ),
-            sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(
-                name, sql.Identifier(trigger)
-            ),
-        ]
+    found = connection.execute(_PARTITIONS, {"table": name.as_string(None)})
+    partitions = [sql.Identifier(*row) for row in found]
+    rows = sql.SQL("INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW")
+    truncate = sql.SQL("TRUNCATE ON {} FOR EACH STATEMENT")
+    statements = _trigger(_ROWS, rows, name, function)
+    for one in (name, *partitions):
+        statements += _trigger(_TRUNCATE, truncate, one, function)
     return statements
 
 
+def _trigger(
+    trigger: str, event: sql.SQL, name: sql.Identifier, function: sql.Identifier
+) -> list[sql.Composable]:
+    named = sql.Identifier(trigger)
+    return [
+        sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(named, name),
+        sql.SQL("CREATE TRIGGER {} AFTER {} EXECUTE FUNCTION {}()").format(
+            named, event.format(name), function
+        ),
+        sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(name, named),
+    ]
+
+
 def _function(source: str, table: SourceTable) -> sql.Composable:
+    """Return the function of a table's triggers.
+
+    While it waits for a lock, a row on the way may be given to another organization: it looks
+    again when it has the lock, until that is the one of the organization.
+    """
     where = sql.Literal(source), sql.Literal(table.name)
     if table.route.column is None:
         body: sql.Composable = sql.SQL("PERFORM orgtenancy.refuse_shared({}, {});").format(*where)
@@ -128,14 +168,38 @@ def _function(source: str, table: SourceTable) -> sql.Composable:
                 PERFORM orgtenancy.refuse_shared({0}, {1});
                 RETURN NULL;
             END IF;
-            IF TG_OP <> 'INSERT' THEN
-                PERFORM orgtenancy.refuse_adopted({0}, {1}, {2});
+            LOOP
+                before := {2};
+                after := {3};
+                is_move := TG_OP = 'UPDATE' AND before IS DISTINCT FROM after;
+                IF is_move THEN
+                    PERFORM orgtenancy.adoption_lock({0}, before, true);
+                END IF;
+                IF TG_OP <> 'INSERT' THEN
+                    PERFORM orgtenancy.refuse_adopted({0}, {1}, before);
+                END IF;
+                IF TG_OP <> 'DELETE' THEN
+                    PERFORM orgtenancy.refuse_adopted({0}, {1}, after);
+                END IF;
+                EXIT WHEN before IS NOT DISTINCT FROM {2} AND after IS NOT DISTINCT FROM {3};
+            END LOOP;
+            IF is_move THEN
+                PERFORM orgtenancy.tell_move({0});
             END IF;
-            IF TG_OP <> 'DELETE' THEN
-                PERFORM orgtenancy.refuse_adopted({0}, {1}, {3});
-            END IF;
-        """).format(*where, _organization_of("old", table), _organization_of("new", table))
-    whole = sql.SQL("BEGIN {} RETURN NULL; END").format(body).as_string(None)
+        """).format(
+            *where,
+            sql.SQL("CASE WHEN TG_OP <> 'INSERT' THEN {} END").format(
+                _organization_of("old", table)
+            ),
+            sql.SQL("CASE WHEN TG_OP <> 'DELETE' THEN {} END").format(
+                _organization_of("new", table)
+            ),
+        )
+    whole = (
+        sql.SQL("DECLARE before text; after text; is_move boolean; BEGIN {} RETURN NULL; END")
+        .format(body)
+        .as_string(None)
+    )
     return sql.SQL(
         "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
         "SET search_path = pg_catalog, pg_temp SET row_security = off AS {}"

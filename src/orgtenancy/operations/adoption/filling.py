@@ -6,7 +6,7 @@ as they are: by its snapshot, or because nobody may write them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from psycopg import sql
@@ -22,7 +22,7 @@ from orgtenancy.operations.data.digests import (
     row_hash,
 )
 from orgtenancy.operations.data.filling import filling
-from orgtenancy.operations.data.tables import fetch, refresh_views
+from orgtenancy.operations.data.tables import fetch, refresh_views, tables_of
 
 _ROW_HEAD = 24  # bytes of a row, beside its values
 
@@ -151,17 +151,19 @@ def by_index(connection: Connection, table: AdoptedTable) -> Iterator[None]:
 
 
 def whole_digests(
-    connection: Connection, tables: Sequence[AdoptedTable], found: Mapping[str, Digest]
+    connection: Connection, tables: Sequence[AdoptedTable], found: Digests, schema: str
 ) -> dict[str, Digest]:
-    """Return what all columns here add up to.
+    """Return what all columns of all tables here add up to.
 
     Args:
-        connection: A connection of the owner, in a transaction.
-        tables: The tables.
-        found: The digests of those columns that the source gives.
+        connection: A connection of the owner, in a transaction that has entered the schema.
+        tables: The tables that the source feeds.
+        found: The digests of those columns that it gives.
+        schema: The schema.
     """
-    more = [t.target.table for t in tables if len(t.values) < len(t.target.table.copied)]
-    return {**found, **digests(connection, more)}
+    whole = {t.into.name for t in tables if len(t.values) == len(t.target.table.copied)}
+    more = [table for table in tables_of(connection, schema) if table.name not in whole]
+    return {**{name: found[name] for name in whole}, **digests(connection, more)}
 
 
 def _fill_one(connection: Connection, table: AdoptedTable, key: str) -> tuple[Digest, Digest]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from sqlalchemy.exc import OperationalError
 
 from orgtenancy.database.engines import Database
-from orgtenancy.errors import AdoptionFailed, AdoptionRefused
+from orgtenancy.errors import AdoptionFailed, AdoptionRefused, OrganizationBusy
 from orgtenancy.operations.adoption import fencing, finishing, planning, switching
 from orgtenancy.operations.adoption.mapping import AdoptionMapping
 from orgtenancy.operations.adoption.organizations import SourceOrganization
@@ -217,10 +217,11 @@ class Adoption:
 
         Raises:
             AdoptionRefused: If it is not switched, or was written to; it is as it was then.
-            OrganizationBusy: If somebody still writes in it; it stays fenced then.
+            OrganizationBusy: If somebody still writes in it, here or in the source; it stays
+                fenced then.
         """
         with alone(self._database, self.mapping.source):
-            work, (one,) = self._prepare([organization_id])
+            _, (one,) = self._prepare([organization_id])
             if one.state is not _S.SWITCHED:
                 raise AdoptionRefused(
                     f"organization {organization_id!r} is not switched: it is {one.state}",
@@ -230,15 +231,22 @@ class Adoption:
             fence = change(database, "fence", organization_id, reason="its adoption is reverted")
             self._on_change(organization_id)
             drain(database, fence.after, timeout, operation="fence")
-            tables = work.resolved.here(fence.after.schema_name)
             try:
                 with database.admin_engine.connect() as connection:
-                    return switching.revert(connection, self.mapping, tables, one.key)
+                    return switching.revert(connection, database, self.mapping, one.key)
             except AdoptionRefused:
                 if fence.is_news:
                     change(database, "unfence", organization_id)
                     self._on_change(organization_id)
                 raise
+            except OperationalError as error:
+                if not fencing.is_held(error):
+                    raise
+                raise OrganizationBusy(
+                    f"others hold organization {organization_id!r}: revert it later",
+                    operation="revert",
+                    organization_id=organization_id,
+                ) from error
 
     def finish(self, *, accept_left_over: bool = False) -> FinishReport:
         """Move the source's tables into an archive; nothing is dropped.

@@ -88,6 +88,8 @@ class _Resolver:
             except Unreachable as error:
                 self._resolved.findings.append(error.finding)
         self._resolved.guarded = list(self._find_guarded())
+        for table in self._resolved.guarded:
+            self._check_step(table)
         fed = set(self._feeds.values())
         for name in order:
             if name not in fed:
@@ -105,6 +107,35 @@ class _Resolver:
     def _reached(self, name: str) -> tuple[TableInfo, Route, tuple[TableInfo, ...]]:
         route = self._routes.of(name)
         return self._source[name], route, tuple(self._source[hop.table] for hop in route.hops)
+
+    def _check_step(self, table: SourceTable) -> None:
+        """Look at the columns that say whose a row is, or that lead to the next one.
+
+        The triggers go by the text of an organization, and know no types but the server's own.
+        """
+        if table.route.column is None:
+            return
+        if not table.route.hops:
+            column = table.source.columns[table.route.column]
+            if not column.is_key:
+                self._problem(
+                    FindingKind.TYPE,
+                    table.name,
+                    f"{table.route.column!r} says whose a row is, and is {column.type}, of which "
+                    "the same may be written in several ways",
+                )
+            return
+        hop, parent = table.route.hops[0], table.parents[0]
+        for info, names in ((table.source, hop.columns), (parent, hop.references)):
+            for name in names:
+                if not info.columns[name].is_comparable:
+                    self._problem(
+                        FindingKind.TYPE,
+                        table.name,
+                        f"{name!r} of {info.table.name} is on the way to the organization, and "
+                        f"is {info.columns[name].type}, of which the same may be written in "
+                        "several ways",
+                    )
 
     def _check_names(self) -> None:
         declared = self._mapping

@@ -123,13 +123,10 @@ class Routes:
             if key.table in along:
                 continue
             try:
-                way = self._along(name, Hop(key.columns, key.table, key.references), along)
+                ways.append(self._along(name, Hop(key.columns, key.table, key.references), along))
             except Unreachable:
                 if declared.via is not None:
                     raise
-                continue
-            if way.column is not None:
-                ways.append(way)
         return list(dict.fromkeys(ways))
 
     def _along(self, name: str, hop: Hop, along: frozenset[str]) -> Route:
@@ -144,6 +141,8 @@ class Routes:
             named = ", ".join(hop.references)
             raise _no_way(name, f"{named} of {hop.table} is not unique: rows would be doubled")
         rest = self._found.get(hop.table) or self._find(hop.table, along)
+        if rest.column is None:
+            raise _no_way(name, f"{hop.table} is `copy_to_all`")
         return Route((hop, *rest.hops), rest.column)
 
     def _leads_to_organizations(self, table: str, references: tuple[str, ...]) -> bool:

@@ -8,7 +8,6 @@ after the commit; if it does not come to that, they go on as if nothing had been
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -20,14 +19,12 @@ from orgtenancy.operations.adoption.catching_up import Seen, catch_up
 from orgtenancy.operations.adoption.copying import ONE_MOMENT
 from orgtenancy.operations.adoption.filling import (
     different_tables,
-    target_digests,
     whole_digests,
 )
 from orgtenancy.operations.adoption.mapping import AdoptionMapping
 from orgtenancy.operations.adoption.resolving import Resolved
-from orgtenancy.operations.adoption.tables import AdoptedTable
-from orgtenancy.operations.data.digests import Digests
-from orgtenancy.operations.data.tables import enter
+from orgtenancy.operations.data.digests import Digest, Digests, digests
+from orgtenancy.operations.data.tables import enter, tables_of
 from orgtenancy.operations.lifecycle.changing import hold
 from orgtenancy.organizations import Organization, OrganizationStatus
 from orgtenancy.registry import audit, store
@@ -106,7 +103,8 @@ def switch(
         # Statements of this transaction see what was committed before the lock was given.
         entry, organization = _copied(connection, mapping.source, key)
         seen = _bring_along(connection, database, mapping, resolved, entry, organization)
-        here = whole_digests(connection, resolved.here(organization.schema_name), seen.digests)
+        schema = organization.schema_name
+        here = whole_digests(connection, resolved.here(schema), seen.digests, schema)
         if not keep_fenced:
             organization = _open(connection, database, organization)
         details = {"source": mapping.source, "key": key, "rows": _rows(seen.digests)}
@@ -117,23 +115,22 @@ def switch(
 
 
 def revert(
-    connection: Connection,
-    mapping: AdoptionMapping,
-    tables: Sequence[AdoptedTable],
-    key: str,
+    connection: Connection, database: Database, mapping: AdoptionMapping, key: str
 ) -> Organization:
     """Give the rows of a switched organization back to the source.
 
     Args:
         connection: A connection of the owner, in no transaction.
+        database: Where the organization is.
         mapping: What is declared.
-        tables: The tables, in its schema.
         key: How the source knows the organization.
 
     Raises:
         AdoptionRefused: If anything was written here since the switch: it would be lost.
+        sqlalchemy.exc.OperationalError: If others hold what it needs for too long.
     """
     with connection.begin():
+        limit_lock_wait(connection, database.settings.lifecycle_lock_timeout)
         journal.hold(connection, mapping.source, key)
         entry = journal.find(connection, mapping.source, key)
         if entry is None or entry.organization is None or entry.switched_at is None:
@@ -141,8 +138,12 @@ def revert(
         organization = hold(connection, entry.organization.id).organization
         if organization.status is not OrganizationStatus.FENCED:
             raise _refused(organization, "it is not fenced")
-        here = whole_digests(connection, tables, target_digests(connection, tables))
-        if written := different_tables(entry.switched_digests, here):
+        schema = organization.schema_name
+        enter(connection, schema, database.settings.extensions_schema)
+        here = digests(connection, tables_of(connection, schema))
+        # A table that was not there then had no rows.
+        then = {**dict.fromkeys(here, Digest(rows=0, checksum=0)), **entry.switched_digests}
+        if written := different_tables(then, here):
             reason = f"written since it was switched: {', '.join(written)}"
             raise _refused(organization, reason)
         journal.write_switched(connection, mapping.source, key, None)

@@ -82,7 +82,9 @@ class AdoptedTable(SourceTable):
     def read(self) -> Table:
         """The table there, with the columns that something here is made of."""
         table, used = self.source.table, {value.source for value in self.values.values()}
-        return replace(table, columns=tuple(c for c in table.columns if c.name in used))
+        # What is computed there is a value like others here.
+        columns = (replace(c, is_generated=False) for c in table.columns if c.name in used)
+        return replace(table, columns=tuple(columns))
 
     @property
     def has_index(self) -> bool:

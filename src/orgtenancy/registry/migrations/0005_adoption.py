@@ -16,13 +16,14 @@ branch_labels = None
 depends_on = None
 
 # Writers of one organization share a lock, and its switch takes it alone. One lock for each
-# organization would be too many for a statement that changes the rows of all of them.
+# organization would be too many for a statement that changes the rows of all of them. What is
+# nobody's has one too: it may become somebody's.
 LOCK = """
 CREATE FUNCTION orgtenancy.adoption_lock(p_source text, p_key text, p_alone boolean)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     space integer := hashtext('orgtenancy adoption ' || p_source);
-    bucket integer := hashtext(p_key) & 1023;
+    bucket integer := hashtext(coalesce(p_key, '')) & 1023;
 BEGIN
     IF p_alone THEN
         PERFORM pg_advisory_xact_lock(space, bucket);
@@ -33,8 +34,9 @@ END
 $$
 """
 
-# A transaction whose snapshot is older than a switch would not see it. Each switch changes the
-# row of its source, which such a transaction then cannot lock: it has to begin again (40001).
+# A transaction whose snapshot is older than a switch would not see it, nor that a row which leads
+# to an organization leads to another one now. Both change the row of the source, which such a
+# transaction then cannot lock: it has to begin again (40001).
 # The lock ends with the block's subtransaction, so that no switch waits for other organizations.
 SEE_SWITCHES = """
 CREATE FUNCTION orgtenancy.see_switches(p_source text)
@@ -56,6 +58,17 @@ END
 $$
 """
 
+# Once in a transaction: each change of the row would make the next one slower.
+TELL_MOVE = """
+CREATE FUNCTION orgtenancy.tell_move(p_source text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE orgtenancy.adoptions SET switches = switches + 1
+        WHERE source = p_source AND xmin <> pg_current_xact_id()::xid;
+END
+$$
+"""
+
 # Called by the triggers of a source's tables. The look at what was switched is a statement of
 # its own, after the lock: it sees what the switch that held the lock has committed.
 REFUSE_ADOPTED = """
@@ -64,9 +77,6 @@ RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     adopted_id text;
 BEGIN
-    IF p_key IS NULL THEN
-        RETURN;
-    END IF;
     PERFORM orgtenancy.adoption_lock(p_source, p_key, false);
     PERFORM orgtenancy.see_switches(p_source);
     SELECT organization_id INTO adopted_id FROM orgtenancy.adopted
@@ -101,6 +111,7 @@ $$
 FUNCTIONS = (
     "refuse_shared(text, text)",
     "refuse_adopted(text, text, text)",
+    "tell_move(text)",
     "see_switches(text)",
     "adoption_lock(text, text, boolean)",
 )
@@ -136,7 +147,7 @@ def upgrade() -> None:
         sa.Column("switched_digests", postgresql.JSONB),
         sa.UniqueConstraint("role_name", name="adopted_role_name_key"),
     )
-    for function in (LOCK, SEE_SWITCHES, REFUSE_ADOPTED, REFUSE_SHARED):
+    for function in (LOCK, SEE_SWITCHES, TELL_MOVE, REFUSE_ADOPTED, REFUSE_SHARED):
         op.execute(function)
     for name in FUNCTIONS:
         op.execute(f"REVOKE EXECUTE ON FUNCTION orgtenancy.{name} FROM PUBLIC")
