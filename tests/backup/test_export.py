@@ -49,6 +49,7 @@ def test_json_lines_have_every_value(tricky: Tenancy, tmp_path: Path) -> None:
         "nested": 0,
         "parts": 50,
         "empty_text": 0,
+        "named": 1,
     }
     first, second, third = map(json.loads, (tmp_path / "out/plain.jsonl").read_text().splitlines())
     assert first["a_text"] == TRICKY

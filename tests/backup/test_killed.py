@@ -38,11 +38,11 @@ def test_a_restore_killed_anywhere_leaves_nothing_or_all_of_it(
 ) -> None:
     path = tmp_path / "acme.tar"
     installed.backups.write(with_notes(installed, database, 500).id, path)
-    count = points(killing, "restore", f"{new_id()}:{path}")
+    count = points(killing, "restore_backup", f"{new_id()}:{path}")
     assert count > 40
     ids = [new_id() for _ in range(count)]
     for n, organization_id in enumerate(ids, 1):
-        killing.say(f"restore {organization_id}:{path} {n}")
+        killing.say(f"restore_backup {organization_id}:{path} {n}")
         assert killing.hear() == "killed"
     database.wait_until_idle()
     assert_nothing_is_unknown(database, installed)

@@ -78,7 +78,7 @@ def work(tenancy: Tenancy, job: str, organization_id: str) -> None:
         tenancy.schemas.drop(organization_id, confirm=organization_id, force=True)
     elif job == "purge":
         tenancy.organizations.purge(organization_id, confirm=organization_id, now=True)
-    elif job in ("back_up", "restore"):
+    elif job in ("back_up", "restore_backup"):
         subject, path = organization_id.split(":")
         if job == "back_up":
             tenancy.backups.write(subject, path)
