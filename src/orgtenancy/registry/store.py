@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from orgtenancy.context import current_actor, current_origin
@@ -28,9 +28,9 @@ _ORDER = f"{REGISTRY_SCHEMA}.organizations"
 _FIND = select(organizations).where(organizations.c.id == bindparam("key"))
 _FIND_LOCKED = _FIND.with_for_update()
 
-_ID = "hashtext('orgtenancy id'), hashtext(:role)"
-_KEEP_ID = text(f"SELECT pg_advisory_xact_lock_shared({_ID})")
-_HOLD_ID = text(f"SELECT pg_advisory_xact_lock({_ID})")
+_ID = func.hashtext("orgtenancy id"), func.hashtext(bindparam("role"))
+_KEEP_ID = select(func.pg_advisory_xact_lock_shared(*_ID))
+_HOLD_ID = select(func.pg_advisory_xact_lock(*_ID))
 
 #: The ids of the organizations that are open for work, ordered by their bytes.
 ACTIVE = (

@@ -115,7 +115,7 @@ def export(
         snapshot(connection, organization, extensions, operation="export") as tables,
         _opened(target) as open_file,
     ):
-        ensure_whole(database, connection, organization)
+        ensure_whole(database, connection, organization, "export")
         taken_at = connection.execute(_NOW).scalar_one()
         exported = []
         for table, file in zip(tables, _file_names(tables, format), strict=True):

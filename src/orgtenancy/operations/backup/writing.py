@@ -111,7 +111,12 @@ def _add_up(connection: Connection, tables: Sequence[Table]) -> dict[str, Digest
     return digests(connection, tables)
 
 
-def ensure_whole(database: Database, connection: Connection, organization: Organization) -> None:
+def ensure_whole(
+    database: Database,
+    connection: Connection,
+    organization: Organization,
+    operation: str = OPERATION,
+) -> None:
     """Make sure that all tables are its own, and were there when they were locked.
 
     From then on its id and the name of its schema stay, until the transaction ends.
@@ -120,6 +125,7 @@ def ensure_whole(database: Database, connection: Connection, organization: Organ
         database: Its placement.
         connection: A connection in its `snapshot`.
         organization: Which organization.
+        operation: What the caller is about, for the error.
 
     Raises:
         OrganizationUnavailable: If it is gone, or its data is being dropped.
@@ -136,8 +142,8 @@ def ensure_whole(database: Database, connection: Connection, organization: Organ
         is_dropped = store.is_being_dropped(other, organization)
     if name not in (None, organization.schema_name):
         raise OrganizationBusy(
-            f"the id of organization {organization.id!r} was changed: {OPERATION} it again",
-            operation=OPERATION,
+            f"the id of organization {organization.id!r} was changed: {operation} it again",
+            operation=operation,
             **where,
         )
     if is_dropped:
