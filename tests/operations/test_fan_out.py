@@ -190,7 +190,7 @@ def test_a_call_that_is_broken_off_leaves_no_work_behind(world: Tenancy) -> None
     def read(session: Session) -> None:
         begun.append(current_organization().id)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        session.execute(text("SELECT pg_sleep(0.2)"))
+        session.execute(text("SELECT pg_sleep(2)"))
 
     with pytest.raises(KeyboardInterrupt):
         world.fan_out(read, organizations=["a", "b", "c"], workers=1)

@@ -235,7 +235,7 @@ def test_an_actor_is_not_run_while_the_registry_cannot_be_read(
         (middleware, *_) = host.broker.middleware
         monkeypatch.setattr(middleware, "_tenancy", unreachable)
         host.actors["write_mark"].send("lost")
-        eventually(lambda: host.dead)  # after its retries
+        eventually(lambda: host.dead, 120)  # after its retries
     assert dramatiq_actors.begun == []
     assert marks(tenancy, organization) == []
 
